@@ -1,0 +1,72 @@
+package buffer
+
+import "unsafe"
+
+// A Block is a run of elements whose type is known at run time only. It borrows its memory: whoever
+// made Data owns it. The bytes are in the order of the machine.
+type Block struct {
+	Data []byte // its length is a multiple of Type.Size(), its address aligned for the type
+	Type DType
+}
+
+// Of returns s as a block. The two share their memory.
+func Of[T Elem](s []T) Block {
+	var zero T
+	p := (*byte)(unsafe.Pointer(unsafe.SliceData(s)))
+	return Block{Data: unsafe.Slice(p, len(s)*int(unsafe.Sizeof(zero))), Type: TypeOf[T]()}
+}
+
+// View returns the elements of b, which shares its memory. The error is a *[BlockError]: b must hold
+// elements of type T and be valid.
+func View[T Elem](b Block) ([]T, error) {
+	want := TypeOf[T]()
+	if b.Type != want && b.Type.Valid() {
+		return nil, &BlockError{Have: b.Type, Want: want, Bytes: len(b.Data), Reason: "has another type"}
+	}
+	if err := b.Validate(); err != nil {
+		return nil, err
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b.Data))), b.Count()), nil
+}
+
+// Validate returns nil if b's type is valid and its data is a whole number of elements at an address
+// aligned for their type, else a *[BlockError].
+func (b Block) Validate() error {
+	reason := ""
+	switch {
+	case !b.Type.Valid():
+		reason = "has an invalid type"
+	case len(b.Data)%b.Type.Size() != 0:
+		reason = "ends inside an element"
+	case len(b.Data) > 0 && uintptr(unsafe.Pointer(unsafe.SliceData(b.Data)))%b.alignment() != 0:
+		reason = "is misaligned"
+	default:
+		return nil
+	}
+	return &BlockError{Have: b.Type, Want: b.Type, Bytes: len(b.Data), Reason: reason}
+}
+
+// alignment returns what the address of b's data must be a multiple of: Go's own rule for the type,
+// which on 32-bit machines is 4 bytes for elements of 8.
+func (b Block) alignment() uintptr {
+	if b.Type.Size() == 8 {
+		return unsafe.Alignof(uint64(0))
+	}
+	return uintptr(b.Type.Size())
+}
+
+// Count returns the number of elements of b, 0 if its type is not valid.
+func (b Block) Count() int {
+	size := b.Type.Size()
+	if size == 0 {
+		return 0
+	}
+	return len(b.Data) / size
+}
+
+// Slice returns the elements lo to hi (exclusive) of b, which shares its memory. Like a slice
+// expression it panics if they are out of range.
+func (b Block) Slice(lo, hi int) Block {
+	size := b.Type.Size()
+	return Block{Data: b.Data[lo*size : hi*size : hi*size], Type: b.Type}
+}

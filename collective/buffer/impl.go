@@ -1,0 +1,85 @@
+package buffer
+
+import "unsafe"
+
+// maxBlock is the largest block of an implementation, in bytes.
+const maxBlock = 32
+
+// A reducer is one implementation of an operation on a type. Avg shares Sum's.
+type reducer struct {
+	// run reduces n bytes, a positive multiple of block, of the first k pointers of from into to,
+	// 2 <= k <= width. to may be among them. It keeps no pointer.
+	run   func(to *byte, from *[maxPass]*byte, k, n int)
+	width int // at most maxPass
+	block int // at most maxBlock, a multiple of the element size
+	impl  string
+}
+
+// A divider is one implementation of the division of a type's elements.
+type divider struct {
+	// run divides the elements in the n bytes at p, a positive multiple of block, by by, at least 2. It
+	// keeps no pointer.
+	run   func(p *byte, n, by int)
+	block int
+}
+
+// A table is a set of implementations. An entry whose run is nil is missing.
+type table struct {
+	reducers [dtypeEnd][opEnd]reducer
+	dividers [dtypeEnd]divider
+}
+
+// kernel returns the kernel for a valid type and operation out of a table that has them.
+func (tab *table) kernel(t DType, op Op) Kernel {
+	k := Kernel{reduce: &tab.reducers[t][op], dtype: t, op: op}
+	if op == Avg {
+		k.reduce = &tab.reducers[t][Sum]
+		k.divide = &tab.dividers[t]
+	}
+	return k
+}
+
+// An implementation is a table under the name of the instructions that it needs.
+type implementation struct {
+	name      string
+	available bool // this machine has the instructions
+	table     *table
+}
+
+// implementations lists all that are compiled in, the slowest first. The first one is complete and
+// runs everywhere; the others may lack entries.
+var implementations = append([]implementation{{"generic", true, genericTable()}}, assembly()...)
+
+// best has the entries of the last implementation that is available and has them.
+var best = func() *table {
+	tab := new(table)
+	for _, impl := range implementations {
+		if impl.available {
+			tab.overlay(impl.table)
+		}
+	}
+	return tab
+}()
+
+// overlay replaces the entries of tab by those that other has.
+func (tab *table) overlay(other *table) {
+	for t := range tab.reducers {
+		for op := range tab.reducers[t] {
+			if r := other.reducers[t][op]; r.run != nil {
+				tab.reducers[t][op] = r
+			}
+		}
+		if d := other.dividers[t]; d.run != nil {
+			tab.dividers[t] = d
+		}
+	}
+}
+
+// noescape returns p in a way that the compiler does not see, so that what p points to may stay on
+// the stack although a function value gets it. Every run function keeps no pointer.
+//
+//go:nosplit
+func noescape[T byte | [maxPass]*byte](p *T) *T {
+	hidden := uintptr(unsafe.Pointer(p))
+	return *(**T)(unsafe.Pointer(&hidden))
+}

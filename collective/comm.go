@@ -1,0 +1,286 @@
+package collective
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/ringtree/ringtree/collective/internal/engine"
+	"github.com/ringtree/ringtree/collective/membership"
+	"github.com/ringtree/ringtree/collective/plan"
+	"github.com/ringtree/ringtree/collective/schedule"
+	"github.com/ringtree/ringtree/topology"
+	"github.com/ringtree/ringtree/transport"
+	"github.com/ringtree/ringtree/transport/all"
+)
+
+// Epoch is a generation of a group's membership. Frames of another epoch are dropped.
+type Epoch uint32
+
+// A Comm is one rank's handle on one group. Its methods may be called from any goroutine; operations run one at a
+// time, in the order in which they are called, and every rank must call the same ones in the same order.
+type Comm struct {
+	cfg     Config
+	epoch   Epoch
+	group   *membership.Group
+	planner *plan.Planner
+	doors   doors
+	engine  *engine.Engine
+	calls   callCache
+	queue   queue
+	splits  int // operations that make communicators, for their names
+}
+
+// doors are a rank's endpoints, best first, and its bell.
+type doors struct {
+	transports []transport.Transport
+	endpoints  []transport.Endpoint
+	bell       transport.Bell
+}
+
+// Join makes this rank a member of a group and returns when all its ranks have joined, or with an error when ctx ends
+// first: [*ConfigError], or one that Is membership.ErrForming, with the ranks that are missing or the reason of a
+// refusal.
+func Join(ctx context.Context, cfg Config) (*Comm, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Transports == nil {
+		cfg.Transports = all.Transports()
+	}
+	d, err := openDoors(ctx, cfg.Transports, cfg.Group, cfg.Rank)
+	if err != nil {
+		return nil, err
+	}
+	form := membership.OnHost
+	if d.inProcess() {
+		form = membership.Local
+	}
+	group, err := form(ctx, cfg.Group, cfg.Size, d.member(cfg.Rank, cfg.Host))
+	if err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	c, err := newComm(cfg, group, d)
+	if err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	cfg.Logger.Debug("joined", "group", cfg.Group, "rank", cfg.Rank, "size", cfg.Size)
+	return c, nil
+}
+
+// newComm returns the communicator of a rank of a formed group.
+func newComm(cfg Config, group *membership.Group, d doors) (*Comm, error) {
+	planner, err := sharedPlanner(cfg, group)
+	if err != nil {
+		return nil, err
+	}
+	c := &Comm{cfg: cfg, epoch: 1, group: group, planner: planner, doors: d}
+	self := group.Members[cfg.Rank]
+	onHost, inProcess := 0, 0
+	for i := range group.Members {
+		m := &group.Members[i]
+		if m.Host == self.Host {
+			onHost++
+		}
+		if m.Process == self.Process {
+			inProcess++
+		}
+	}
+	c.engine = engine.New(engine.Config{
+		Rank: cfg.Rank, Size: cfg.Size, Epoch: uint32(c.epoch), Bell: d.bell,
+		Crowded: onHost > min(runtime.NumCPU(), runtime.GOMAXPROCS(0)*onHost/inProcess), Shared: inProcess > 1,
+		Alloc: d.alloc,
+		Open: func(peer int, channel uint16) (transport.Link, error) {
+			return d.open(&self, &group.Members[peer], transport.LinkID{Comm: group.ID, Channel: channel}, cfg.Logger)
+		},
+	})
+	return c, nil
+}
+
+// sharedPlanner returns the planner of a group. Ranks that share the Group value share the planner's tables, unless they
+// bring a topology of their own.
+func sharedPlanner(cfg Config, group *membership.Group) (*plan.Planner, error) {
+	if cfg.Topology != nil {
+		return plan.New(cfg.Topology), nil
+	}
+	type made struct {
+		p   *plan.Planner
+		err error
+	}
+	m := group.Share(func() any {
+		g, err := graphOf(group.Members)
+		if err != nil {
+			return made{err: err}
+		}
+		return made{p: plan.New(g)}
+	}).(made)
+	return m.p, m.err
+}
+
+// graphOf describes the members: who is on which host, with costs that are usual for shared memory and for a data-centre
+// network.
+func graphOf(members []membership.Member) (*topology.Graph, error) {
+	usual, err := topology.Preset("hosts", 2, map[string]string{"hosts": "2"})
+	if err != nil {
+		return nil, err
+	}
+	spec := topology.Spec{Tiers: []topology.Link{usual.Tier(topology.Host), usual.Tier(topology.Rack)}, Reduce: usual.Reduce()}
+	names := make(map[string]string) // label to a name that the text form can carry
+	for i := range members {
+		m := &members[i]
+		if names[m.Label] == "" {
+			names[m.Label] = fmt.Sprintf("h%d", len(names))
+		}
+		spec.Places = append(spec.Places, topology.Place{Host: names[m.Label], Rack: "r0", Site: "s0"})
+		if spec.Cores == 0 || m.Cores < spec.Cores {
+			spec.Cores = m.Cores
+		}
+	}
+	return topology.New(spec)
+}
+
+// openDoors makes a rank's endpoints on the transports that this machine supports.
+func openDoors(ctx context.Context, ts []transport.Transport, group string, rank int) (doors, error) {
+	var d doors
+	widest := -1
+	for i, t := range ts {
+		if widest < 0 || t.Caps().Scope > ts[widest].Caps().Scope {
+			widest = i
+		}
+	}
+	if widest < 0 {
+		return d, argError("Config.Transports", "none")
+	}
+	bell, err := ts[widest].NewBell()
+	if err != nil {
+		return d, err
+	}
+	d.bell = bell
+	for _, t := range ts {
+		ep, err := t.Listen(ctx, group, rank, bell)
+		if err != nil {
+			return doors{}, errors.Join(fmt.Errorf("collective: transport %s: %w", t.Name(), err), d.close())
+		}
+		d.transports, d.endpoints = append(d.transports, t), append(d.endpoints, ep)
+	}
+	return d, nil
+}
+
+// inProcess reports whether no transport reaches beyond this process.
+func (d *doors) inProcess() bool {
+	for _, t := range d.transports {
+		if t.Caps().Scope > transport.ScopeProcess {
+			return false
+		}
+	}
+	return true
+}
+
+// member describes this rank to the others.
+func (d *doors) member(rank int, label string) membership.Member {
+	m := membership.Member{
+		Rank: rank, Host: membership.HostID(), Label: label, Process: membership.ProcessID(), PID: os.Getpid(),
+		Cores: runtime.NumCPU(), Addrs: make(map[string]string, len(d.endpoints)),
+	}
+	if m.Label == "" {
+		m.Label = m.Host
+	}
+	for i, ep := range d.endpoints {
+		m.Addrs[d.transports[i].Name()] = ep.Addr()
+	}
+	return m
+}
+
+// open opens the link to a peer on the best transport that reaches it.
+func (d *doors) open(self, peer *membership.Member, id transport.LinkID, log *slog.Logger) (transport.Link, error) {
+	for i, t := range d.transports {
+		from, to := asPeer(self, t.Name()), asPeer(peer, t.Name())
+		if to.Addr == "" || !t.Reaches(from, to) {
+			continue
+		}
+		log.Debug("link", "rank", self.Rank, "peer", peer.Rank, "channel", id.Channel, "transport", t.Name())
+		return d.endpoints[i].Open(to, id)
+	}
+	return nil, transport.ErrUnreachable
+}
+
+func asPeer(m *membership.Member, transportName string) transport.Peer {
+	return transport.Peer{Rank: m.Rank, Host: m.Host, Process: m.Process, Addr: m.Addrs[transportName]}
+}
+
+// alloc returns memory of the endpoint that reaches furthest: every nearer link can read it, too.
+func (d *doors) alloc(bytes int) ([]byte, error) { return d.widest().Alloc(bytes) }
+
+func (d *doors) widest() transport.Endpoint {
+	w := 0
+	for i, t := range d.transports {
+		if t.Caps().ByReference && t.Caps().Scope > d.transports[w].Caps().Scope {
+			w = i
+		}
+	}
+	return d.endpoints[w]
+}
+
+func (d *doors) close() error {
+	var errs []error
+	for _, ep := range d.endpoints {
+		errs = append(errs, ep.Close())
+	}
+	if d.bell != nil {
+		errs = append(errs, d.bell.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Rank returns this rank's number.
+func (c *Comm) Rank() int { return c.cfg.Rank }
+
+// Size returns the number of ranks.
+func (c *Comm) Size() int { return c.cfg.Size }
+
+// Epoch returns the generation of the membership.
+func (c *Comm) Epoch() Epoch { return c.epoch }
+
+// Topology returns the graph that the planner works with.
+func (c *Comm) Topology() *topology.Graph { return c.planner.Graph() }
+
+// Err returns nil while the communicator works, else why it has ended: what the first failed operation returned, the
+// cause of an abort, or [ErrClosed].
+func (c *Comm) Err() error { return c.engine.Err() }
+
+// Explain returns, as text, which schedule an operation over a vector of so many bytes uses, why, and what the other
+// candidates would cost by the model. root counts for broadcast and reduce only.
+func (c *Comm) Explain(coll schedule.Collective, root int, bytes int64) (string, error) {
+	p, err := c.planner.Choose(c.cfg.Algorithm, plan.Request{Collective: coll, Root: topology.Rank(root), Bytes: bytes})
+	if err != nil {
+		return "", err
+	}
+	return c.planner.Explain(p), nil
+}
+
+// Abort ends the communicator on every rank: operations that run or are called later return an error that Is [ErrAborted],
+// or cause itself on this rank. It returns at once, may be called at any time from any goroutine, and only the first
+// call has an effect.
+func (c *Comm) Abort(cause error) {
+	if cause == nil {
+		cause = errNilCause
+	}
+	c.engine.Abort(&AbortError{Rank: c.cfg.Rank, Cause: cause.Error()})
+}
+
+// Close ends this rank's membership: it lets running operations of this rank finish for up to half a second,
+// aborts them otherwise, and frees memory of [Alloc]. Peers that still need this rank get an error that names it.
+// It is idempotent and returns within a second, whatever the peers do.
+func (c *Comm) Close() error {
+	if !c.queue.close(500*time.Millisecond, func() { c.engine.Abort(ErrClosed) }) {
+		return nil
+	}
+	err := c.engine.Close(ErrClosed)
+	c.cfg.Logger.Debug("closed", "group", c.cfg.Group, "rank", c.cfg.Rank)
+	return errors.Join(err, c.doors.close())
+}

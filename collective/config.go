@@ -1,0 +1,77 @@
+package collective
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/ringtree/ringtree/collective/plan"
+	"github.com/ringtree/ringtree/topology"
+	"github.com/ringtree/ringtree/transport"
+)
+
+// Config says which rank of which group a [Join] is for. Join copies and validates it; the zero value of a field
+// means what the field's comment says.
+type Config struct {
+	// Rank is this rank's number, 0 to Size-1; every number joins once.
+	Rank int
+	// Size is the number of ranks of the group, the same on all of them.
+	Size int
+	// Group is the name under which the ranks find each other: in this process, or, when a transport reaches
+	// further, among this user's processes on this host. "" is "default".
+	Group string
+	// Transports are what this rank may use, best first. nil: all that this machine has. Ranks of one group should
+	// use the same.
+	Transports []transport.Transport
+	// Topology describes the ranks, for the planner. nil: made from what the ranks say of themselves.
+	// It must be the same on all ranks.
+	Topology *topology.Graph
+	// Algorithm is the family of schedules to use. plan.Auto, the zero value: the planner's choice for each call. It must
+	// be the same on all ranks.
+	Algorithm plan.Algorithm
+	// Host is the name of the host that this rank counts as in the topology. "": the machine it runs on. Benchmarks and
+	// tests use it to lay out one machine's ranks as several hosts; the links stay what they are.
+	Host string
+	// Logger gets what an operator may want to know: the formation of the group, links, the end of the
+	// communicator. nil: nothing.
+	Logger *slog.Logger
+}
+
+// A ConfigError is a field of a Config, or an argument of a call, that cannot be.
+type ConfigError struct {
+	Field  string
+	Reason string
+}
+
+func (e *ConfigError) Error() string { return fmt.Sprintf("collective: %s: %s", e.Field, e.Reason) }
+
+func argError(field, format string, args ...any) error {
+	return &ConfigError{Field: field, Reason: fmt.Sprintf(format, args...)}
+}
+
+// withDefaults returns the validated config with every default filled in but the transports.
+func (c Config) withDefaults() (Config, error) {
+	switch {
+	case c.Size < 1:
+		return c, argError("Config.Size", "%d ranks", c.Size)
+	case c.Size > topology.MaxRanks:
+		return c, argError("Config.Size", "%d ranks are more than %d", c.Size, topology.MaxRanks)
+	case c.Rank < 0 || c.Rank >= c.Size:
+		return c, argError("Config.Rank", "rank %d of %d", c.Rank, c.Size)
+	case c.Topology != nil && c.Topology.Size() != c.Size:
+		return c, argError("Config.Topology", "it has %d ranks, the group %d", c.Topology.Size(), c.Size)
+	case c.Algorithm > plan.Hierarchical:
+		return c, argError("Config.Algorithm", "unknown algorithm %d", c.Algorithm)
+	}
+	for i, t := range c.Transports {
+		if t == nil {
+			return c, argError("Config.Transports", "number %d is nil", i)
+		}
+	}
+	if c.Group == "" {
+		c.Group = "default"
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}

@@ -1,0 +1,53 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/collective/schedule"
+)
+
+// freeAside waits until nobody reads the aside buffer that this operation is going to use, the one of two operations
+// ago, and makes it long enough. The peers read it in operations that this rank has finished, so the wait is short and
+// depends on nothing that this rank has yet to do.
+func (e *Engine) freeAside(ctx context.Context, sc *Script) error {
+	a := &e.asides[e.runs&1]
+	e.waiter.begin(e.cfg.Bell)
+	for a.used {
+		busy := false
+		e.mu.Lock()
+		for _, c := range e.conns {
+			if c.Completed() < c.aside[e.runs&1] {
+				if err := c.Err(); err != nil {
+					e.mu.Unlock()
+					return e.blame(c, sc, 0, -1, err)
+				}
+				busy = true
+			}
+		}
+		e.mu.Unlock()
+		if a.used = busy; busy {
+			if err := e.wait(ctx, sc); err != nil {
+				return err
+			}
+		}
+	}
+	if need := sc.length * sc.size; len(a.mem) < need {
+		mem, err := e.cfg.Alloc(max(need, 4096))
+		if err != nil {
+			return err
+		}
+		a.mem = mem
+	}
+	a.used = true
+	return nil
+}
+
+// asideOf returns the copy of data, which begins at element lo of the vector, in this operation's aside buffer. The first
+// send of a slice makes the copy; those of the same slice to other peers follow it in the same unit.
+func (e *Engine) asideOf(data []byte, c schedule.Chunk, lo int, sc *Script) []byte {
+	at := lo * sc.size
+	mem := e.asides[e.runs&1].mem[at : at+len(data) : at+len(data)]
+	buffer.Copy(mem, data)
+	return mem
+}

@@ -1,0 +1,434 @@
+// Package engine moves the bytes of a schedule: it asks a schedule.Machine what may run, posts and polls the links, and
+// reduces with the buffer kernels. It runs in its caller's goroutine. In the steady state it allocates nothing, takes
+// no lock, and over shared memory switches no goroutine.
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/collective/schedule"
+	"github.com/ringtree/ringtree/topology"
+	"github.com/ringtree/ringtree/transport"
+)
+
+// Config is what an engine is made of.
+type Config struct {
+	Rank, Size int
+	Epoch      uint32
+	// Open opens this rank's end of the link to a peer, as transport.Endpoint.Open does.
+	Open func(peer int, channel uint16) (transport.Link, error)
+	Bell transport.Bell
+	// Crowded says that the ranks of this host outnumber its cores: then a waiting rank yields at once.
+	Crowded bool
+	// Shared says that other goroutines of this process are ranks too: then yielding is to them.
+	Shared bool
+	// Alloc gets memory that links send by reference, for small messages that are copied aside.
+	Alloc func(bytes int) ([]byte, error)
+}
+
+// controlChannel is the channel on which neighbours (rank ± 1) tell each other what they wait for, once an operation has
+// stood still for a while.
+const controlChannel = 0xffff
+
+// An Engine runs the operations of one rank of one communicator, one at a time. Run belongs to one goroutine at a
+// time; Abort may be called from any.
+type Engine struct {
+	cfg     Config
+	rank    topology.Rank
+	epoch   uint32
+	machine schedule.Machine
+	lanes   []lane
+	asides  [2]aside
+	runs    uint32
+	srcs    [][]byte
+	frames  []*transport.Frame
+	seq     uint32
+	stale   uint64 // frames of other epochs, dropped
+	waiter  waiter
+
+	// conns are the open links; the engine's goroutine adds, Abort and Close read.
+	mu      sync.Mutex
+	conns   map[connKey]*conn
+	control [2]*conn // to rank-1 and rank+1
+	ended   bool
+	cause   atomic.Pointer[error] // set by Abort
+}
+
+type connKey struct {
+	peer    int
+	channel uint16
+}
+
+// A conn is a link and how many frames this rank has posted on it.
+type conn struct {
+	transport.Link
+	peer   int
+	posted uint64
+	aside  [2]uint64 // posted count after the last frame out of each aside buffer
+	hailed bool      // control: this operation's announcement is posted
+}
+
+// A lane is the driver's side of a schedule.Lane: the sends that have started and are not complete.
+type lane struct {
+	pending []sent // a ring
+	first   int
+	count   int
+}
+
+type sent struct {
+	c   *conn // nil: already over
+	seq uint64
+}
+
+// An aside buffer holds the data of one operation's eager sends.
+type aside struct {
+	mem  []byte
+	used bool // some peer may still read it
+}
+
+// New returns an engine. Links are opened when an operation first needs them.
+func New(cfg Config) *Engine {
+	e := &Engine{cfg: cfg, rank: topology.Rank(cfg.Rank), epoch: cfg.Epoch, conns: make(map[connKey]*conn)}
+	e.waiter.init(cfg)
+	return e
+}
+
+// Stale returns how many frames of other epochs were dropped.
+func (e *Engine) Stale() uint64 { return atomic.LoadUint64(&e.stale) }
+
+// conn returns the link to a peer for a channel, opening it at the first call.
+func (e *Engine) conn(peer int, channel schedule.Channel) (*conn, error) {
+	key := connKey{peer, uint16(channel)}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c := e.conns[key]; c != nil {
+		return c, nil
+	}
+	if e.ended {
+		return nil, transport.ErrClosed
+	}
+	l, err := e.cfg.Open(peer, key.channel)
+	if err != nil {
+		return nil, &PeerError{Rank: peer, Op: "open", Channel: int(channel), Step: -1, Err: err}
+	}
+	c := &conn{Link: l, peer: peer}
+	e.conns[key] = c
+	return c, nil
+}
+
+// Run runs one operation to its end. On error the communicator is at an end: the other ranks have been told why.
+func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) error {
+	e.seq++
+	e.runs++
+	e.machine.Reset(sc.sched, e.rank, sc.slicing)
+	n := e.machine.Lanes()
+	for len(e.lanes) < n {
+		e.lanes = append(e.lanes, lane{})
+	}
+	for i := range e.lanes[:n] {
+		e.lanes[i].first, e.lanes[i].count = 0, 0
+	}
+	err := e.loop(ctx, sc, &m)
+	e.waiter.begin(e.cfg.Bell)
+	if err != nil {
+		err = e.fail(err)
+	}
+	return err
+}
+
+func (e *Engine) loop(ctx context.Context, sc *Script, m *Operands) error {
+	if e.Err() != nil {
+		return e.Err()
+	}
+	if sc.eager {
+		if err := e.freeAside(ctx, sc); err != nil {
+			return err
+		}
+	}
+	e.waiter.begin(e.cfg.Bell)
+	lanes := schedule.Lane(e.machine.Lanes())
+	for {
+		progress := false
+		for l := range lanes {
+			moved, err := e.advance(sc, m, l)
+			if err != nil {
+				return err
+			}
+			progress = progress || moved
+		}
+		if e.machine.Done() {
+			return nil
+		}
+		if progress {
+			e.waiter.begin(e.cfg.Bell)
+			continue
+		}
+		if err := e.wait(ctx, sc); err != nil {
+			return err
+		}
+	}
+}
+
+// advance moves a lane as far as it goes without waiting.
+func (e *Engine) advance(sc *Script, m *Operands, l schedule.Lane) (moved bool, err error) {
+	moved = e.settle(l)
+	for {
+		st, ok := e.machine.Ready(l)
+		if !ok {
+			return moved, nil
+		}
+		op := e.machine.Op(l, st.First)
+		var did bool
+		switch op.Kind {
+		case schedule.Send:
+			did, err = e.send(sc, m, l, st, &op)
+		case schedule.Copy:
+			lo, hi := sc.slice(op.Src, op.N, st.Slice, sc.slicing.Count(op.N))
+			src, dst := m.span(op.Src, lo, hi, sc.size), m.span(op.Dst, lo, hi, sc.size)
+			if len(src) > 0 && &src[0] != &dst[0] {
+				buffer.Copy(dst, src)
+			}
+			e.machine.Start(l)
+			e.push(l, sent{})
+			did = true
+		default:
+			did, err = e.receive(sc, m, l, st, &op)
+		}
+		if err != nil {
+			return moved, err
+		}
+		e.settle(l)
+		if !did {
+			return moved, nil
+		}
+		moved = true
+	}
+}
+
+// link returns the conn of an operation.
+func (e *Engine) link(sc *Script, l schedule.Lane, i int, peer topology.Rank) (*conn, error) {
+	if sc.conns != nil {
+		return sc.conns[l][i], nil
+	}
+	return e.conn(int(peer), l.Channel())
+}
+
+func (e *Engine) send(sc *Script, m *Operands, l schedule.Lane, st schedule.Step, op *schedule.Op) (bool, error) {
+	c, err := e.link(sc, l, st.First, op.Peer)
+	if err != nil {
+		return false, err
+	}
+	lo, hi := sc.slice(op.Src, op.N, st.Slice, sc.slicing.Count(op.N))
+	data := m.span(op.Src, lo, hi, sc.size)
+	if op.Eager && len(data) > 0 {
+		data = e.asideOf(data, op.Src, lo, sc)
+	}
+	h := sc.head
+	h.Seq, h.Channel, h.Step, h.Slice, h.Length = e.seq, uint16(l.Channel()), uint32(st.First), uint32(st.Slice), uint32(len(data))
+	ok, err := c.Post(&h, data)
+	if err != nil {
+		return false, e.blame(c, sc, l, st.First, err)
+	}
+	if !ok {
+		return false, nil
+	}
+	c.posted++
+	e.machine.Start(l)
+	if op.Eager {
+		c.aside[e.runs&1] = c.posted
+		e.push(l, sent{})
+	} else {
+		e.push(l, sent{c, c.posted})
+	}
+	return true, nil
+}
+
+func (e *Engine) push(l schedule.Lane, s sent) {
+	ln := &e.lanes[l]
+	if ln.count == len(ln.pending) {
+		grown := make([]sent, max(8, 2*len(ln.pending)))
+		for i := range ln.count {
+			grown[i] = ln.pending[(ln.first+i)&(len(ln.pending)-1)]
+		}
+		ln.pending, ln.first = grown, 0
+	}
+	ln.pending[(ln.first+ln.count)&(len(ln.pending)-1)] = s
+	ln.count++
+}
+
+// settle completes the lane's oldest steps whose data the peers are done with.
+func (e *Engine) settle(l schedule.Lane) (moved bool) {
+	ln := &e.lanes[l]
+	for ln.count > 0 {
+		if s := &ln.pending[ln.first]; s.c != nil && s.c.Completed() < s.seq {
+			return moved
+		}
+		ln.first = (ln.first + 1) & (len(ln.pending) - 1)
+		ln.count--
+		e.machine.Complete(l)
+		moved = true
+	}
+	return moved
+}
+
+// receive takes a slice from one peer, or, for a joint reduction, from all of them at once.
+func (e *Engine) receive(sc *Script, m *Operands, l schedule.Lane, st schedule.Step, op *schedule.Op) (bool, error) {
+	lo, hi := sc.slice(op.Dst, op.N, st.Slice, sc.slicing.Count(op.N))
+	length := uint32((hi - lo) * sc.size)
+	e.frames = e.frames[:0]
+	for j := range st.Width {
+		o := op
+		if j > 0 {
+			other := e.machine.Op(l, st.First+j)
+			o = &other
+		}
+		c, err := e.link(sc, l, st.First+j, o.Peer)
+		if err != nil {
+			return false, err
+		}
+		f, err := e.poll(sc, c, l, st.First+j)
+		if f == nil {
+			return false, err
+		}
+		if f.Step != uint32(o.Match) || f.Slice != uint32(st.Slice) || f.Length != length || f.Channel != uint16(l.Channel()) {
+			return false, e.blame(c, sc, l, st.First+j, &transport.FrameError{Reason: "not the next one of the schedule"})
+		}
+		e.frames = append(e.frames, f)
+	}
+	dst := m.span(op.Dst, lo, hi, sc.size)
+	if op.Kind == schedule.Recv {
+		buffer.Copy(dst, e.frames[0].Payload)
+	} else if length > 0 {
+		e.reduce(sc, m, l, st, op, dst, m.span(op.Src, lo, hi, sc.size))
+	}
+	for j := range st.Width {
+		peer := op.Peer
+		if j > 0 {
+			peer = e.machine.Op(l, st.First+j).Peer
+		}
+		c, _ := e.link(sc, l, st.First+j, peer)
+		c.Release()
+	}
+	e.machine.Start(l)
+	e.push(l, sent{})
+	return true, nil
+}
+
+// reduce combines the polled frames and the rank's own operand in the order of ranks.
+func (e *Engine) reduce(sc *Script, m *Operands, l schedule.Lane, st schedule.Step, op *schedule.Op, dst, own []byte) {
+	e.srcs = e.srcs[:0]
+	if st.Width == 1 {
+		if op.Peer < e.rank {
+			e.srcs = append(e.srcs, e.frames[0].Payload, own)
+		} else {
+			e.srcs = append(e.srcs, own, e.frames[0].Payload)
+		}
+	} else {
+		// The peers of a unit come in rotated order: as many below as above this rank may be first. Insertion is quick
+		// on the few and nearly sorted.
+		ranks := e.waiter.ranks[:0]
+		ranks = append(ranks, e.rank)
+		e.srcs = append(e.srcs, own)
+		for j, f := range e.frames {
+			peer := op.Peer
+			if j > 0 {
+				peer = e.machine.Op(l, st.First+j).Peer
+			}
+			ranks, e.srcs = append(ranks, peer), append(e.srcs, f.Payload)
+			for i := len(ranks) - 1; i > 0 && ranks[i] < ranks[i-1]; i-- {
+				ranks[i], ranks[i-1] = ranks[i-1], ranks[i]
+				e.srcs[i], e.srcs[i-1] = e.srcs[i-1], e.srcs[i]
+			}
+		}
+		e.waiter.ranks = ranks
+	}
+	sc.kernel.Reduce(dst, e.srcs)
+	if op.Final && m.Finish {
+		sc.kernel.Finish(dst, e.cfg.Size)
+	}
+}
+
+// poll returns the next frame of this operation on a link, or nil when there is none yet.
+func (e *Engine) poll(sc *Script, c *conn, l schedule.Lane, i int) (*transport.Frame, error) {
+	for {
+		f, err := c.Poll()
+		if err != nil {
+			return nil, e.blame(c, sc, l, i, err)
+		}
+		if f == nil {
+			return nil, nil
+		}
+		if f.Epoch != e.epoch {
+			atomic.AddUint64(&e.stale, 1)
+			c.Release()
+			continue
+		}
+		if f.Seq != e.seq || f.Coll != sc.head.Coll || f.Count != sc.head.Count || f.DType != sc.head.DType ||
+			f.Op != sc.head.Op || f.Root != sc.head.Root || f.Algo != sc.head.Algo {
+			return nil, e.mismatch(sc, c.peer, &f.Header)
+		}
+		return f, nil
+	}
+}
+
+// Abort ends everything: a running operation returns, and the peers hear cause. It may be called from any goroutine,
+// more than once; the first cause counts.
+func (e *Engine) Abort(cause error) {
+	if !e.cause.CompareAndSwap(nil, &cause) {
+		return
+	}
+	e.tell(cause)
+	e.cfg.Bell.Ring()
+}
+
+// Err returns why the engine has ended, or nil.
+func (e *Engine) Err() error {
+	if p := e.cause.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// fail ends the engine with the outcome of a failed operation.
+func (e *Engine) fail(err error) error {
+	if !e.cause.CompareAndSwap(nil, &err) {
+		return e.Err()
+	}
+	e.tell(err)
+	return err
+}
+
+// tell passes the reason of an end to every rank that this one has a link with, and to its neighbours by number, so
+// that it reaches ranks that wait on others.
+func (e *Engine) tell(err error) {
+	for side := range 2 {
+		if peer, ok := e.neighbour(side); ok {
+			_, _ = e.conn(peer, controlChannel) // best effort: the neighbour may be the one that is gone
+		}
+	}
+	why := encodeReason(e.cfg.Rank, err)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ended = true
+	for _, c := range e.conns {
+		c.Fail(why)
+	}
+}
+
+// Close ends all links in good order; Err is cause from now on, unless the engine ended before. No operation may be
+// running.
+func (e *Engine) Close(cause error) error {
+	e.cause.CompareAndSwap(nil, &cause)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ended = true
+	var errs []error
+	for _, c := range e.conns {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,264 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/collective/schedule"
+	"github.com/ringtree/ringtree/topology"
+	"github.com/ringtree/ringtree/transport"
+)
+
+// The stages of a wait, in turns through the lanes. A turn that spins takes some tens of nanoseconds, one that yields
+// about a microsecond. Waking a sleeper costs tens of microseconds on virtual machines, so a rank sleeps only when
+// it has waited longer than that; but a rank that spins while another wants its core costs that one a time slice, so
+// where ranks outnumber cores nobody spins.
+const (
+	spinTurns    = 60  // about 2 µs
+	yieldTurns   = 150 // about 100 µs
+	pausesInTurn = 4
+	sharedTurns  = 40
+)
+
+// sleepLimit bounds a sleep; its end is when deadlines of peers and links are looked at again.
+const sleepLimit = 50 * time.Millisecond
+
+// hailAfter is how long an operation stands still before its ranks ask their neighbours what they are doing.
+const hailAfter = 100 * time.Millisecond
+
+type waiter struct {
+	spins, yields int
+	shared        bool
+	turn          int
+	armed         bool
+	since         time.Time // of the first sleep of this wait
+	hails         bool      // announcements of this operation are out
+	ranks         []topology.Rank
+}
+
+func (w *waiter) init(cfg Config) {
+	w.spins, w.yields, w.shared = spinTurns, yieldTurns, cfg.Shared
+	if cfg.Crowded {
+		w.spins = 0
+	}
+	if cfg.Shared {
+		w.yields = sharedTurns
+		if cfg.Size > 256 {
+			w.yields = 1
+		}
+	}
+}
+
+// begin starts a new wait: there was progress.
+func (w *waiter) begin(b transport.Bell) {
+	w.turn = 0
+	if w.armed {
+		w.armed = false
+		b.Disarm()
+	}
+}
+
+func (w *waiter) arm(b transport.Bell) {
+	w.armed = true
+	b.Arm()
+}
+
+// wait is called after every turn without progress. It returns when another turn may be worth while, or why there is
+// none.
+func (e *Engine) wait(ctx context.Context, sc *Script) error {
+	w := &e.waiter
+	w.turn++
+	switch {
+	case w.turn <= w.spins:
+		pause(pausesInTurn)
+		return nil
+	case w.turn <= w.spins+w.yields:
+		if w.turn&15 == 0 {
+			if err := e.check(ctx, sc); err != nil {
+				return err
+			}
+		}
+		if w.shared {
+			runtime.Gosched()
+		} else {
+			yieldThread()
+		}
+		return nil
+	}
+	if w.turn == w.spins+w.yields+1 {
+		w.since = time.Now()
+		w.hails = false
+		for _, c := range e.control {
+			if c != nil {
+				c.hailed = false
+			}
+		}
+		w.arm(e.cfg.Bell) // and look once more
+		return nil
+	}
+	w.armed = false
+	e.cfg.Bell.Sleep(ctx, sleepLimit)
+	if err := e.check(ctx, sc); err != nil {
+		return err
+	}
+	if time.Since(w.since) > hailAfter {
+		if err := e.hail(sc); err != nil {
+			return err
+		}
+	}
+	w.arm(e.cfg.Bell)
+	return nil
+}
+
+// check looks for reasons to give up other than the link that is waited for.
+func (e *Engine) check(ctx context.Context, sc *Script) error {
+	if err := e.Err(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return e.overdue(sc, context.Cause(ctx))
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, c := range e.conns {
+		var remote *transport.RemoteError
+		if err := c.Err(); errors.As(err, &remote) {
+			return decodeReason(c.peer, remote.Reason)
+		}
+	}
+	return nil
+}
+
+// overdue names the first peer that the operation waits for.
+func (e *Engine) overdue(sc *Script, cause error) error {
+	name := sc.Collective.String()
+	for _, in := range []bool{true, false} {
+		for l := range schedule.Lane(e.machine.Lanes()) {
+			if l.In() != in {
+				continue
+			}
+			if st, ok := e.machine.Ready(l); ok {
+				for j := range st.Width {
+					op := e.machine.Op(l, st.First+j)
+					if c, err := e.link(sc, l, st.First+j, op.Peer); err == nil && in {
+						if f, err := c.Poll(); f != nil || err != nil {
+							continue
+						}
+					}
+					return &PeerError{Rank: int(op.Peer), Op: name, Channel: int(l.Channel()), Step: st.First + j, Err: cause}
+				}
+			}
+		}
+	}
+	for l := range schedule.Lane(e.machine.Lanes()) {
+		if ln := &e.lanes[l]; ln.count > 0 && ln.pending[ln.first].c != nil {
+			return &PeerError{Rank: ln.pending[ln.first].c.peer, Op: name, Channel: int(l.Channel()), Step: -1, Err: cause}
+		}
+	}
+	return fmt.Errorf("%s: %w", name, cause)
+}
+
+// blame turns the end of a link into the error of an operation.
+func (e *Engine) blame(c *conn, sc *Script, l schedule.Lane, i int, err error) error {
+	if cause := e.Err(); cause != nil && errors.Is(err, transport.ErrClosed) {
+		return cause
+	}
+	var remote *transport.RemoteError
+	if errors.As(err, &remote) {
+		return decodeReason(c.peer, remote.Reason)
+	}
+	var lost *transport.LostError
+	if errors.As(err, &lost) { // the link counts ranks of the group that it was made in
+		err = &transport.LostError{Peer: c.peer, Cause: lost.Cause}
+	}
+	return &PeerError{Rank: c.peer, Op: sc.Collective.String(), Channel: int(l.Channel()), Step: i, Err: err}
+}
+
+// neighbour returns the rank below (side 0) or above this one; in a group of two they are the same, and only one counts.
+func (e *Engine) neighbour(side int) (rank int, ok bool) {
+	n := e.cfg.Size
+	return (e.cfg.Rank + n - 1 + 2*side) % n, n > 2 || n == 2 && side == 0
+}
+
+// hailer returns the control link to a neighbour, or nil when there is none.
+func (e *Engine) hailer(side int) *conn {
+	if e.control[side] == nil {
+		if peer, ok := e.neighbour(side); ok {
+			if c, err := e.conn(peer, controlChannel); err == nil {
+				e.control[side] = c
+			}
+		}
+	}
+	return e.control[side]
+}
+
+// hail tells both neighbours which operation this rank is in, and compares what they say. Ranks that called different
+// operations may otherwise wait for each other on links where no frame ever meets: somewhere around the circle of all
+// ranks two neighbours differ.
+func (e *Engine) hail(sc *Script) error {
+	for side := range e.control {
+		c := e.hailer(side)
+		if c == nil {
+			continue
+		}
+		if !c.hailed {
+			h := sc.head
+			h.Seq, h.Channel = e.seq, controlChannel
+			ok, err := c.Post(&h, nil)
+			if err != nil && !errors.Is(err, transport.ErrPeerClosed) {
+				return e.blame(c, sc, 0, -1, err)
+			}
+			c.hailed = ok
+		}
+		for {
+			f, err := c.Poll()
+			if errors.Is(err, transport.ErrPeerClosed) {
+				break // it finished its part and left; who needs it will say so
+			}
+			if err != nil {
+				return e.blame(c, sc, 0, -1, err)
+			}
+			if f == nil {
+				break
+			}
+			h := f.Header
+			c.Release()
+			if h.Epoch == e.epoch && h.Seq == e.seq && e.differs(sc, &h) {
+				return e.mismatch(sc, c.peer, &h)
+			}
+		}
+	}
+	return nil
+}
+
+func (e *Engine) differs(sc *Script, h *transport.Header) bool {
+	mine := &sc.head
+	return h.Coll != mine.Coll || h.Count != mine.Count || h.DType != mine.DType || h.Op != mine.Op || h.Root != mine.Root || h.Algo != mine.Algo
+}
+
+// mismatch says in what the frame of a peer differs from this rank's call.
+func (e *Engine) mismatch(sc *Script, peer int, h *transport.Header) error {
+	m := &MismatchError{Rank: e.cfg.Rank, Peer: peer}
+	mine := &sc.head
+	switch {
+	case h.Seq != e.seq:
+		m.Field, m.Local, m.Remote = "operation number", fmt.Sprint(e.seq), fmt.Sprint(h.Seq)
+	case h.Coll != mine.Coll:
+		m.Field, m.Local, m.Remote = "collective", sc.Collective.String(), schedule.Collective(h.Coll).String()
+	case h.Count != mine.Count:
+		m.Field, m.Local, m.Remote = "count", fmt.Sprint(mine.Count), fmt.Sprint(h.Count)
+	case h.DType != mine.DType:
+		m.Field, m.Local, m.Remote = "dtype", sc.Type.String(), buffer.DType(h.DType).String()
+	case h.Op != mine.Op:
+		m.Field, m.Local, m.Remote = "op", sc.Op.String(), buffer.Op(h.Op).String()
+	case h.Root != mine.Root:
+		m.Field, m.Local, m.Remote = "root", fmt.Sprint(mine.Root), fmt.Sprint(h.Root)
+	default:
+		m.Field, m.Local, m.Remote = "algorithm", fmt.Sprintf("%#x", mine.Algo), fmt.Sprintf("%#x", h.Algo)
+	}
+	return m
+}

@@ -1,0 +1,110 @@
+package plan
+
+import (
+	"github.com/ringtree/ringtree/collective/schedule"
+	"github.com/ringtree/ringtree/topology"
+)
+
+// direct speaks to every peer at once. A two-shot all-reduce gives each rank its own block from all peers, in one
+// n-ary reduction, and then everybody the reduced blocks; a one-shot gives everybody everything and every rank
+// reduces it all, in the order of ranks, so that all have the same bits.
+type direct struct {
+	n       int
+	coll    schedule.Collective
+	root    topology.Rank
+	oneShot bool
+}
+
+func newDirect(coll schedule.Collective, root topology.Rank, n int, oneShot bool) schedule.Schedule {
+	if n == 1 {
+		return alone{coll}
+	}
+	return &direct{n: n, coll: coll, root: root, oneShot: oneShot && (coll == schedule.AllReduce || coll == schedule.Barrier)}
+}
+
+func (s *direct) Ranks() int    { return s.n }
+func (s *direct) Channels() int { return 1 }
+
+func (s *direct) Layout() schedule.Layout {
+	if s.oneShot || s.coll.Rooted() {
+		return schedule.Layout{Blocks: 1, Pieces: 1}
+	}
+	return schedule.Layout{Blocks: s.n, Pieces: 1}
+}
+
+func (s *direct) At(r topology.Rank, l schedule.Lane, i int) (schedule.Op, bool) {
+	if s.coll.Rooted() {
+		return s.star(r, l, i)
+	}
+	// The j-th send goes to the j-th rank behind, whose j-th receive it is.
+	rounds := s.n - 1
+	j := i % rounds
+	phase := i / rounds
+	if s.coll == schedule.AllGather {
+		phase++
+	}
+	own := int(r)
+	if s.oneShot {
+		own = 0
+	}
+	peer := topology.Rank(mod(int(r)+1+j, s.n))
+	if l.In() {
+		peer = topology.Rank(mod(int(r)-1-j, s.n))
+	}
+	op := schedule.Op{Peer: peer, N: 1, Match: int32(i)}
+	gather := s.coll != schedule.ReduceScatter && !s.oneShot
+	switch {
+	case phase == 0 && l.In():
+		op.Kind, op.Src, op.Dst, op.Final = schedule.RecvReduce, schedule.Input(own), schedule.Output(own), true
+		if s.oneShot {
+			// The last send; eager, so that no rank waits for another to read.
+			op.After = schedule.At(l.Opposite(), rounds-1)
+		}
+	case phase == 0 && s.oneShot:
+		op.Kind, op.Src, op.Eager = schedule.Send, schedule.Input(0), true
+	case phase == 0:
+		op.Kind, op.Src = schedule.Send, schedule.Input(int(peer))
+	case phase == 1 && gather && l.In():
+		op.Kind, op.Dst = schedule.Recv, schedule.Output(int(peer))
+	case phase == 1 && gather && s.coll == schedule.AllGather:
+		op.Kind, op.Src = schedule.Send, schedule.Input(own)
+	case phase == 1 && gather:
+		op.Kind, op.Src, op.After = schedule.Send, schedule.Output(own), schedule.At(l.Opposite(), rounds-1)
+	case phase == 2 && s.coll == schedule.AllGather && !l.In() && j == 0:
+		return schedule.Op{Kind: schedule.Copy, Src: schedule.Input(own), Dst: schedule.Output(own), N: 1}, true
+	default:
+		return schedule.Op{}, false
+	}
+	return op, true
+}
+
+// star is broadcast from and reduce to the root in one step.
+func (s *direct) star(r topology.Rank, l schedule.Lane, i int) (schedule.Op, bool) {
+	in, out := schedule.Input(0), schedule.Output(0)
+	broadcast := s.coll == schedule.Broadcast
+	index := func(r topology.Rank) int32 { return int32(mod(int(r)-int(s.root)-1, s.n)) } // of a peer at the root
+	switch {
+	case r != s.root && i == 0 && broadcast == l.In():
+		op := schedule.Op{Kind: schedule.Send, Src: in, Peer: s.root, N: 1, Match: index(r)}
+		if broadcast {
+			op.Kind, op.Src, op.Dst = schedule.Recv, 0, out
+		}
+		return op, true
+	case r == s.root && i < s.n-1 && broadcast != l.In():
+		op := schedule.Op{Kind: schedule.Send, Src: in, Peer: topology.Rank(mod(int(r)+1+i, s.n)), N: 1}
+		if !broadcast {
+			op.Kind, op.Dst, op.Final = schedule.RecvReduce, out, true
+		}
+		return op, true
+	case r == s.root && i == s.n-1 && broadcast && !l.In():
+		return schedule.Op{Kind: schedule.Copy, Src: in, Dst: out, N: 1}, true
+	}
+	return schedule.Op{}, false
+}
+
+func (s *direct) tail(r topology.Rank) schedule.Ref {
+	if s.oneShot {
+		return schedule.At(1, s.n-2)
+	}
+	return schedule.At(1, 2*(s.n-1)-1)
+}

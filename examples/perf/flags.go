@@ -1,0 +1,292 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ringtree/ringtree/collective/buffer"
+)
+
+// options is the command line, checked.
+type options struct {
+	coll      collKind
+	sweep     sweep
+	ops       []buffer.Op // {0} for a collective that reduces nothing
+	dtypes    []buffer.DType
+	root      int // -1: every rank in turn
+	iters     int
+	warmup    int
+	agg       int
+	cycles    int // 0: without end
+	check     int // checked calls per measurement
+	average   combination
+	perIter   bool
+	processes int
+	threads   int // ranks per process
+	hosts     int // 0: one
+	transport string
+	algo      string
+	alloc     string
+	json      string
+	plot      string
+	explain   bool
+	timeout   time.Duration
+}
+
+// ranks is the size of the communicator.
+func (o *options) ranks() int { return o.processes * o.threads }
+
+// A combination makes one time of the times of all ranks.
+type combination int
+
+const (
+	ofRank0 combination = iota
+	ofMean
+	ofMin
+	ofMax
+)
+
+var (
+	transportNames = []string{"auto", "mem", "shm"}
+	algoNames      = []string{"auto", "ring", "tree", "hd", "direct", "hier"}
+	allocNames     = []string{"registered", "plain"}
+)
+
+// A usageError is a command line that cannot be used.
+type usageError struct{ reason string }
+
+func (e *usageError) Error() string { return e.reason }
+
+// defaults is what an empty command line means.
+func defaults() options {
+	return options{
+		coll: allReduce, sweep: sweep{first: 8, last: 64 << 20, step: 1 << 20, factor: 2},
+		ops: []buffer.Op{buffer.Sum}, dtypes: []buffer.DType{buffer.Float32},
+		iters: 20, warmup: 5, agg: 1, cycles: 1, check: 1, average: ofMean,
+		processes: 2, threads: 1, transport: "auto", algo: "auto", alloc: "registered", timeout: time.Minute,
+	}
+}
+
+// flagNames maps every flag to the short name under which it is handled here.
+var flagNames = map[string]string{
+	"minbytes": "b", "maxbytes": "e", "stepbytes": "i", "stepfactor": "f", "iters": "n", "warmup_iters": "w",
+	"agg_iters": "m", "run_cycles": "N", "check": "c", "op": "o", "datatype": "d", "root": "r", "average": "a",
+	"per_iter_timing": "I", "output_file": "J", "nthreads": "t", "ngpus": "g", "help": "h",
+}
+
+// parseFlags reads a command line. The error is flag.ErrHelp when help was asked for, else a usageError.
+func parseFlags(args []string) (*options, error) {
+	o := defaults()
+	set := flag.NewFlagSet("perf", flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	set.Usage = func() {}
+	given := map[string]bool{}
+	add := func(name string, f func(string) error) {
+		handle := func(s string) error { given[name] = true; return f(s) }
+		set.Func(name, "", handle)
+		for long, short := range flagNames {
+			if short == name {
+				set.Func(long, "", handle)
+			}
+		}
+	}
+	size := func(to *int64) func(string) error {
+		return func(s string) (err error) { *to, err = parseSize(s); return err }
+	}
+	number := func(to *int, least int) func(string) error {
+		return func(s string) error {
+			n, err := strconv.Atoi(s)
+			if err != nil || n < least {
+				return fmt.Errorf("want a whole number from %d", least)
+			}
+			*to = n
+			return nil
+		}
+	}
+	word := func(to *string, among []string) func(string) error {
+		return func(s string) error {
+			if *to = strings.ToLower(s); !slices.Contains(among, *to) {
+				return fmt.Errorf("want %s", strings.Join(among, ", "))
+			}
+			return nil
+		}
+	}
+	add("b", size(&o.sweep.first))
+	add("e", size(&o.sweep.last))
+	add("i", size(&o.sweep.step))
+	add("f", func(s string) error {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || n < 1 {
+			return errors.New("want a whole number from 1")
+		}
+		o.sweep.factor = n
+		return nil
+	})
+	add("n", number(&o.iters, 1))
+	add("w", number(&o.warmup, 0))
+	add("m", number(&o.agg, 1))
+	add("N", number(&o.cycles, 0))
+	add("c", number(&o.check, 0))
+	add("t", number(&o.threads, 1))
+	add("np", number(&o.processes, 1))
+	add("hosts", number(&o.hosts, 1))
+	add("a", func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < int(ofRank0) || n > int(ofMax) {
+			return errors.New("want 0, 1, 2 or 3")
+		}
+		o.average = combination(n)
+		return nil
+	})
+	add("o", func(s string) (err error) { o.ops, err = listOf(s, buffer.Ops(), buffer.ParseOp); return err })
+	add("d", func(s string) (err error) { o.dtypes, err = listOf(s, buffer.DTypes(), buffer.ParseDType); return err })
+	add("r", func(s string) error {
+		if strings.EqualFold(s, "all") {
+			s = "-1"
+		}
+		return number(&o.root, -1)(s)
+	})
+	add("coll", func(s string) (err error) { o.coll, err = parseColl(s); return err })
+	add("transport", word(&o.transport, transportNames))
+	add("algo", word(&o.algo, algoNames))
+	add("alloc", word(&o.alloc, allocNames))
+	add("J", file(&o.json))
+	add("plot", func(s string) error {
+		if ext := strings.ToLower(filepath.Ext(s)); ext != ".png" && ext != ".svg" {
+			return errors.New("want a name that ends in .png or .svg")
+		}
+		return file(&o.plot)(s)
+	})
+	add("timeout", func(s string) error { return parseTimeout(s, &o.timeout) })
+	add("g", func(s string) error {
+		if s != "1" {
+			return errors.New("a rank has one device, the CPU: only 1 means something")
+		}
+		return nil
+	})
+	set.BoolVar(&o.perIter, "I", false, "")
+	set.BoolVar(&o.perIter, "per_iter_timing", false, "")
+	set.BoolVar(&o.explain, "explain", false, "")
+
+	if err := set.Parse(joinSwitch(args)); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil, flag.ErrHelp
+		}
+		return nil, &usageError{strings.ReplaceAll(err.Error(), "\n", " ")}
+	}
+	if set.NArg() > 0 {
+		return nil, &usageError{fmt.Sprintf("unexpected argument %q", set.Arg(0))}
+	}
+	if given["i"] && !given["f"] {
+		o.sweep.factor = 1
+	}
+	return o.checked()
+}
+
+// What one machine can be asked for; it keeps a slip of the finger from starting a million processes.
+const (
+	maxProcesses = 1024
+	maxThreads   = 16384
+)
+
+// checked refuses what the flags cannot mean together.
+func (o *options) checked() (*options, error) {
+	ranks := o.ranks()
+	refuse := func(format string, a ...any) (*options, error) { return nil, &usageError{fmt.Sprintf(format, a...)} }
+	switch {
+	case o.processes > maxProcesses || o.threads > maxThreads:
+		return refuse("-np %d -t %d: at most %d processes of %d ranks", o.processes, o.threads, maxProcesses, maxThreads)
+	case o.sweep.first > o.sweep.last:
+		return refuse("-b %d is larger than -e %d", o.sweep.first, o.sweep.last)
+	case o.sweep.factor == 1 && o.sweep.step == 0:
+		return refuse("-f 1 needs a step of at least 1 byte (-i)")
+	case o.root >= ranks:
+		return refuse("-r %d: there are %d ranks", o.root, ranks)
+	case o.transport == "mem" && o.processes > 1:
+		return refuse("-transport mem joins the goroutines of one process: use -np 1 -t %d", ranks)
+	case o.hosts > o.processes && o.processes > 1:
+		return refuse("-hosts %d: there are %d processes, and the ranks of one are on one host", o.hosts, o.processes)
+	case o.hosts > ranks:
+		return refuse("-hosts %d: there are %d ranks", o.hosts, ranks)
+	}
+	if !o.coll.reduces() {
+		o.ops = []buffer.Op{0}
+	}
+	if o.coll == barrier {
+		o.sweep = sweep{factor: 1, step: 1}
+		o.dtypes = o.dtypes[:1]
+		o.check = 0
+	}
+	return o, nil
+}
+
+// hostOf numbers the pretended host of a rank: contiguous blocks, as even as possible, of processes or, when there is
+// only one, of ranks.
+func (o *options) hostOf(rank int) int {
+	at, units := rank, o.threads
+	if o.processes > 1 {
+		at, units = rank/o.threads, o.processes
+	}
+	for h := range o.hosts {
+		if lo, hi := buffer.Split(units, o.hosts, h); at >= lo && at < hi {
+			return h
+		}
+	}
+	return 0
+}
+
+func listOf[T any](s string, all []T, parse func(string) (T, error)) ([]T, error) {
+	if strings.EqualFold(s, "all") {
+		return all, nil
+	}
+	one, err := parse(s)
+	if err != nil {
+		return nil, err
+	}
+	return []T{one}, nil
+}
+
+func file(to *string) func(string) error {
+	return func(s string) error {
+		if s == "" {
+			return errors.New("want a file name")
+		}
+		*to = s
+		return nil
+	}
+}
+
+// parseTimeout reads a duration such as 90s or, as nccl-tests has it, a plain number of seconds.
+func parseTimeout(s string, to *time.Duration) error {
+	if n, err := strconv.Atoi(s); err == nil {
+		s = fmt.Sprintf("%ds", n)
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return errors.New("want a duration such as 60s")
+	}
+	*to = d
+	return nil
+}
+
+// joinSwitch lets -I take 0 or 1 as the next argument, as nccl-tests has it; for package flag a switch takes none.
+func joinSwitch(args []string) []string {
+	out := make([]string, 0, len(args))
+	for i := 0; i < len(args); i++ {
+		name := strings.TrimLeft(args[i], "-")
+		if name != args[i] && (name == "I" || name == "per_iter_timing") && i+1 < len(args) && (args[i+1] == "0" || args[i+1] == "1") {
+			out = append(out, args[i]+"="+args[i+1])
+			i++
+			continue
+		}
+		out = append(out, args[i])
+	}
+	return out
+}

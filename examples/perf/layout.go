@@ -1,0 +1,103 @@
+package main
+
+import "github.com/ringtree/ringtree/collective/buffer"
+
+// buffers are a rank's source and destination, large enough for every size of the run, with room for a guard behind
+// each.
+type buffers struct {
+	send, recv buffer.Block // of Uint64
+	free       func() error
+}
+
+// typed is the first count elements of a buffer, and the guard behind them.
+func typed(b buffer.Block, dtype buffer.DType, count int64) (data buffer.Block, guard []byte) {
+	n := int(count) * dtype.Size()
+	return buffer.Block{Data: b.Data[:n:n], Type: dtype}, b.Data[n : n+guardBytes]
+}
+
+// A layout says where a call of one shape finds its operands in the buffers. In place, one lies within the other as
+// nccl-tests has it: the destination of a reduce-scatter is the rank's part of the source, the source of an all-gather
+// is the rank's part of the destination.
+type layout struct {
+	src, dst buffer.Block
+	guards   [][]byte
+	inPlace  bool
+}
+
+func layoutOf(b *buffers, k collKind, s shape, dtype buffer.DType, rank int, inPlace bool) layout {
+	send, sendGuard := typed(b.send, dtype, s.send)
+	recv, recvGuard := typed(b.recv, dtype, s.recv)
+	if !inPlace {
+		return layout{src: send, dst: recv, guards: [][]byte{sendGuard, recvGuard}}
+	}
+	each := int(s.param)
+	switch k {
+	case reduceScatter:
+		return layout{src: send, dst: send.Slice(rank*each, (rank+1)*each), guards: [][]byte{sendGuard}, inPlace: true}
+	case allGather:
+		return layout{src: recv.Slice(rank*each, (rank+1)*each), dst: recv, guards: [][]byte{recvGuard}, inPlace: true}
+	default:
+		return layout{src: recv, dst: recv, guards: [][]byte{recvGuard}, inPlace: true}
+	}
+}
+
+// prepare writes the inputs of a checked call, and poison where results are to come.
+func (l *layout) prepare(p *pattern, rank int) error {
+	for _, g := range l.guards {
+		fillBytes(g, poison)
+	}
+	if !l.inPlace {
+		fillBytes(l.dst.Data, poison)
+	} else if len(l.dst.Data) > len(l.src.Data) {
+		fillBytes(l.dst.Data, poison) // the source is a part of it and comes next
+	}
+	return p.fill(l.src, rank, 0)
+}
+
+// wrong counts what is wrong after a call, as the collective's contract has it: elements of the result on this rank,
+// elements of the source that out of place must not change, and bytes of the guards.
+func (l *layout) wrong(p *pattern, k collKind, rank, root int) (int64, error) {
+	n, err := l.wrongResult(p, k, rank, root)
+	if err != nil {
+		return 0, err
+	}
+	if !l.inPlace {
+		changed, err := p.wrongInput(l.src, rank, 0)
+		if err != nil {
+			return 0, err
+		}
+		n += changed
+	}
+	for _, g := range l.guards {
+		n += wrongGuard(g)
+	}
+	return n, nil
+}
+
+func (l *layout) wrongResult(p *pattern, k collKind, rank, root int) (int64, error) {
+	switch k {
+	case allReduce:
+		return p.wrongResult(l.dst, 0)
+	case reduceScatter:
+		return p.wrongResult(l.dst, rank*l.dst.Count())
+	case allGather:
+		each, n := l.src.Count(), int64(0)
+		for r := range p.ranks {
+			m, err := p.wrongInput(l.dst.Slice(r*each, (r+1)*each), r, 0)
+			if err != nil {
+				return 0, err
+			}
+			n += m
+		}
+		return n, nil
+	case broadcast:
+		return p.wrongInput(l.dst, root, 0)
+	case reduce:
+		if rank == root {
+			return p.wrongResult(l.dst, 0)
+		}
+		return 0, nil // elsewhere the contract leaves the destination open
+	default:
+		return 0, nil
+	}
+}

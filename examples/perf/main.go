@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/ringtree/ringtree/examples/internal/launch"
+)
+
+// Exit statuses; the package comment explains them.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitWrong       = 4 // of a rank that its launcher turns into exitFailed: rank 0's table has said what is wrong
+	exitInterrupted = 130
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout io.Writer, stderr *os.File) int {
+	rank, size, group, launched := launch.FromEnv()
+	o, err := parseFlags(args)
+	if launched && err == nil {
+		o.processes = size
+		o, err = o.checked()
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "perf: %v (see -h)\n", err)
+		return exitUsage
+	}
+	ctx := context.Background()
+	if !launched {
+		interrupted, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		ctx = interrupted
+		group = fmt.Sprintf("perf-%d", os.Getpid())
+	}
+	if !launched && o.processes > 1 {
+		return start(ctx, o, args, stdout, stderr)
+	}
+	p := process{o: o, index: rank, group: group, out: stdout, terminal: stderr}
+	wrong, err := p.run(ctx)
+	switch {
+	case ctx.Err() != nil:
+		fmt.Fprintln(stderr, "perf: interrupted")
+		return exitInterrupted
+	case err != nil:
+		fmt.Fprintf(stderr, "perf: %v\n", err)
+		return exitFailed
+	case wrong > 0 && launched:
+		return exitWrong
+	case wrong > 0:
+		return exitFailed
+	}
+	return 0
+}
+
+// start runs the ranks as processes of this machine.
+func start(ctx context.Context, o *options, args []string, stdout io.Writer, stderr *os.File) int {
+	err := launch.Local(ctx, launch.Options{NP: o.processes, Args: args, Stdout: stdout, Stderr: stderr})
+	var rank *launch.RankError
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil:
+		fmt.Fprintf(stderr, "perf: interrupted; all %d ranks have been ended\n", o.processes)
+		return exitInterrupted
+	case errors.As(err, &rank) && rank.Code == exitWrong:
+		return exitFailed
+	}
+	fmt.Fprintf(stderr, "perf: %v\n", err)
+	return exitFailed
+}

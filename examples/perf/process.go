@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/ringtree/ringtree/collective"
+)
+
+// A process is one of those that take part, with its ranks as goroutines.
+type process struct {
+	o        *options
+	index    int
+	group    string
+	out      io.Writer
+	terminal *os.File // for progress
+}
+
+// run measures everything on all ranks of the process. It returns how many elements were wrong on all ranks of the
+// group together, or the error of the first rank that failed.
+func (p *process) run(ctx context.Context) (wrong int64, err error) {
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	for t := range p.o.threads {
+		wait.Go(func() {
+			n, e := p.rank(ctx, p.index*p.o.threads+t)
+			mu.Lock()
+			defer mu.Unlock()
+			if e != nil && err == nil {
+				err = e
+			}
+			wrong = n
+		})
+	}
+	wait.Wait()
+	return wrong, err
+}
+
+// rank is the life of one rank.
+func (p *process) rank(parent context.Context, rank int) (wrong int64, err error) {
+	ctx, dog := watch(parent, p.o.timeout)
+	defer dog.stop()
+	dog.at("joining the group")
+	defer func() {
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+				err = fmt.Errorf("%w (%w)", err, cause)
+			}
+			err = fmt.Errorf("rank %d: %s: %w", rank, *dog.what.Load(), err)
+		}
+	}()
+	comm, err := join(ctx, p.o, rank, p.group)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			comm.Abort(err)
+		}
+		if e := comm.Close(); err == nil {
+			err = e
+		}
+	}()
+	dog.at("describing the ranks")
+	devices, err := gatherDevices(ctx, comm, p.o)
+	if err != nil {
+		return 0, err
+	}
+	var report *reporter
+	if rank == 0 {
+		if report, err = newReporter(p.o, p.out, p.terminal, devices); err != nil {
+			return 0, err
+		}
+	}
+	wrong, err = p.measure(ctx, comm, dog, report)
+	return wrong, errors.Join(err, report.finish(err))
+}
+
+func (p *process) measure(ctx context.Context, comm *collective.Comm, dog *watchdog, report *reporter) (wrong int64, err error) {
+	dog.at("allocating buffers")
+	send, recv := p.o.largest()
+	b, err := newBuffers(comm, p.o.alloc, send, recv)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, b.free()) }()
+	m := member{
+		o: p.o, comm: comm, dog: dog, buffers: b,
+		times: make([]float64, p.o.iters), one: make([]float64, 1), count: make([]int64, 1),
+	}
+	for s := range p.o.subjects() {
+		r, err := m.row(ctx, s, report)
+		if err != nil {
+			return wrong, err
+		}
+		wrong += r.outOfPlace.wrong + r.inPlace.wrong
+		if err := report.row(r); err != nil {
+			return wrong, err
+		}
+	}
+	return wrong, nil
+}
+
+// row measures one size, out of place and in place.
+func (m *member) row(ctx context.Context, s subject, report *reporter) (row, error) {
+	width := int64(s.dtype.Size())
+	shape := m.o.coll.shapeOf(s.size, width, m.comm.Size())
+	r := row{
+		size: max(shape.send, shape.recv) * width, count: shape.param, dtype: s.dtype.String(), op: "none", root: -1,
+		iters: m.o.iters,
+	}
+	if s.op != 0 {
+		r.op = s.op.String()
+	}
+	if m.o.coll.rooted() {
+		r.root = s.root
+	}
+	if m.o.coll == barrier {
+		r.dtype = "none"
+	}
+	if m.o.explain && report != nil {
+		text, err := explain(m.comm, m.o.coll, s.root, max(shape.send, shape.recv)*width)
+		if err != nil {
+			return r, err
+		}
+		if err := report.explain(text); err != nil {
+			return r, err
+		}
+	}
+	var err error
+	report.measuring(s, false)
+	if r.outOfPlace, err = m.measure(ctx, s, false); err != nil {
+		return r, err
+	}
+	report.measuring(s, true)
+	r.inPlace, err = m.measure(ctx, s, true)
+	return r, err
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// A reporter tells the user how a training goes.
+type reporter interface {
+	begin(o *options, train, test, parameters int)
+	epoch(e epoch)
+	end(o *options, r *result)
+}
+
+func newReporter(o *options, w io.Writer) reporter {
+	if o.json {
+		return jsonReport{json.NewEncoder(w)}
+	}
+	return table{w}
+}
+
+// table is the report for people.
+type table struct{ w io.Writer }
+
+func (t table) begin(o *options, train, test, parameters int) {
+	fmt.Fprintf(t.w, "# ringtree train: %d %s (%d %s of %d), transport %s, algorithm %v\n",
+		o.ranks(), plural(o.ranks(), "rank", "ranks"), o.processes, plural(o.processes, "process", "processes"), o.threads, o.transport, o.algorithm)
+	fmt.Fprintf(t.w, "# %d training and %d test samples of %s\n", train, test, attribution)
+	fmt.Fprintf(t.w, "# layers %s, %d parameters; %s from lr %v, batch %d, seed %d\n",
+		shape(o), parameters, o.optimizer, o.rate, o.batch, o.seed)
+	fmt.Fprintf(t.w, "#%6s %10s %10s %11s %11s %11s\n", "epoch", "loss", "accuracy", "step", "compute", "exposed")
+	fmt.Fprintf(t.w, "#%6s %10s %10s %11s %11s %11s\n", "", "(nats)", "", "(us)", "(us)", "(us)")
+}
+
+func (t table) epoch(e epoch) {
+	fmt.Fprintf(t.w, "%7d %10.4f %10.4f %11.1f %11.1f %11.1f\n", e.Epoch, e.Loss, e.Accuracy, e.Step, e.Compute, e.Exposed)
+}
+
+func (t table) end(o *options, r *result) {
+	var step, exposed float64
+	for _, e := range r.Epochs {
+		step += e.Step
+		exposed += e.Exposed
+	}
+	fmt.Fprintf(t.w, "# Gradients     : %d bytes a step in %d buckets, %.1f%% of the time exposed\n", r.Bytes, r.Buckets, 100*exposed/step)
+	fmt.Fprintf(t.w, "# Test accuracy : %.4f (%d of %d)\n", r.last().Accuracy, r.last().Right, r.Tests)
+	fmt.Fprintf(t.w, "# Weights       : %s, equal on %s\n", r.Digest, plural(o.ranks(), "the only rank", fmt.Sprintf("all %d ranks", o.ranks())))
+}
+
+// shape is the model's layer widths, like 64-256-10.
+func shape(o *options) string {
+	var words []string
+	for _, n := range o.widths() {
+		words = append(words, strconv.Itoa(n))
+	}
+	return strings.Join(words, "-")
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+// jsonReport is the report for programs: an object a line, told apart by "event".
+type jsonReport struct{ w *json.Encoder }
+
+func (j jsonReport) begin(o *options, train, test, parameters int) {
+	j.w.Encode(struct {
+		Event      string  `json:"event"`
+		Ranks      int     `json:"ranks"`
+		Processes  int     `json:"processes"`
+		Transport  string  `json:"transport"`
+		Algorithm  string  `json:"algorithm"`
+		Train      int     `json:"train_samples"`
+		Test       int     `json:"test_samples"`
+		Layers     []int   `json:"layers"`
+		Parameters int     `json:"parameters"`
+		Optimizer  string  `json:"optimizer"`
+		Rate       float64 `json:"lr"`
+		Batch      int     `json:"batch"`
+		Seed       uint64  `json:"seed"`
+		Data       string  `json:"data"`
+	}{"begin", o.ranks(), o.processes, o.transport, o.algorithm.String(), train, test, o.widths(), parameters,
+		o.optimizer, o.rate, o.batch, o.seed, attribution})
+}
+
+func (j jsonReport) epoch(e epoch) {
+	j.w.Encode(struct {
+		Event string `json:"event"`
+		epoch
+	}{"epoch", e})
+}
+
+func (j jsonReport) end(_ *options, r *result) {
+	j.w.Encode(struct {
+		Event string `json:"event"`
+		result
+		Accuracy float64 `json:"accuracy"`
+		Right    int     `json:"right"`
+	}{"end", *r, r.last().Accuracy, r.last().Right})
+}

@@ -1,0 +1,418 @@
+package shm
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/ringtree/ringtree/transport"
+)
+
+// A link is one end. Everything that only the owner touches is below mu; the rest is for the goroutines that
+// serve connections and for callers of Fail, Close and Err.
+//
+// The mappings stay until the owner has seen ended, so no call of it can meet unmapped memory; calls of
+// others look at mapped memory under mu.
+type link struct {
+	endpoint *endpoint
+	peer     *peer
+	id       transport.LinkID
+	rank     int // the peer's
+
+	ended  atomic.Bool                           // by this side's Close or Fail
+	in     atomic.Pointer[segment]               // nil until the peer's has arrived
+	gone   atomic.Pointer[error]                 // the peer's endpoint is gone: why
+	fault  atomic.Pointer[transport.FrameError]  // the peer broke the rules
+	remote atomic.Pointer[transport.RemoteError] // the peer's Fail, once it was seen
+	out    *segment
+
+	mu       sync.Mutex
+	unmapped bool // written by the owner under mu
+
+	_ [64]byte // the owner's fields get cache lines of their own
+
+	// The sending half.
+	posted    uint64
+	consumed  uint64 // of the peer's counter, as last seen and checked
+	completed uint64
+	byRef     [window]bool   // frame lies in memory of Alloc
+	stageEnd  [window]uint64 // head behind the frame
+	head      uint64         // staging area: bytes taken since it was last empty
+	tail      uint64         // and given back
+	regions   *[]*region     // the table in which lastOut was found
+	lastOut   *region
+
+	// The receiving half.
+	taken      uint64
+	held       bool     // Poll has returned frame
+	heldRegion *mapping // that frame reads, kept mapped
+	lastID     uint32
+	lastIn     *mapping
+	frame      transport.Frame
+	slot       [slotSize / 8]uint64 // private copy of the frame's descriptor
+}
+
+var _ transport.Link = (*link)(nil)
+
+func (l *link) Caps() transport.Caps { return caps }
+
+func (l *link) Post(h *transport.Header, payload []byte) (bool, error) {
+	if l.ended.Load() {
+		return false, l.observe()
+	}
+	if err := l.broken(); err != nil {
+		return false, err
+	}
+	if int64(h.Length) != int64(len(payload)) {
+		return false, &transport.FrameError{Reason: fmt.Sprintf("length %d with a payload of %d", h.Length, len(payload))}
+	}
+	if err := h.Check(); err != nil {
+		return false, err
+	}
+	if l.posted-l.consumed == window {
+		if err := l.refresh(); err != nil || l.posted-l.consumed == window {
+			return false, err
+		}
+	}
+	slot := l.out.slot(l.posted)
+	i := l.posted % window
+	l.byRef[i] = false
+	var at place
+	if len(payload) <= maxInline {
+		at.kind = placeInline
+		at.put(slot)
+		copy(slot[slotInline:], payload)
+	} else if r, offset := l.region(payload); r != nil {
+		at = place{placeRegion, r.id, offset}
+		at.put(slot)
+		l.byRef[i] = true
+	} else {
+		offset, ok, err := l.stage(len(payload))
+		if !ok || err != nil {
+			return false, err
+		}
+		at = place{placeStage, 0, offset}
+		at.put(slot)
+		copyPayload(l.out.mem[offStage+offset:], payload)
+	}
+	l.stageEnd[i] = l.head
+	if _, err := h.AppendBinary(slot[slotHeader:slotHeader]); err != nil {
+		return false, err
+	}
+	l.posted++
+	atomic.StoreUint64(l.out.seq(l.posted-1), l.posted)
+	l.ring()
+	return true, nil
+}
+
+// region returns the region of this endpoint that holds all of payload, and where.
+func (l *link) region(payload []byte) (*region, uint64) {
+	table := l.endpoint.regions.Load()
+	if table == nil {
+		return nil, 0
+	}
+	p := uintptr(unsafe.Pointer(unsafe.SliceData(payload)))
+	if table == l.regions && l.lastOut.holds(p, len(payload)) {
+		return l.lastOut, uint64(p - l.lastOut.base)
+	}
+	if r := findRegion(*table, p, len(payload)); r != nil {
+		l.regions, l.lastOut = table, r
+		return r, uint64(p - r.base)
+	}
+	return nil, 0
+}
+
+// stage takes n bytes of the staging area, which is a ring in which a payload never wraps.
+func (l *link) stage(n int) (offset uint64, ok bool, err error) {
+	// Whole cache lines, so that two frames share none.
+	size := (uint64(n) + 63) &^ 63
+	for {
+		offset = l.head % stageSize
+		skip := uint64(0)
+		if offset+size > stageSize {
+			skip, offset = stageSize-offset, 0
+		}
+		if l.head+skip+size-l.tail <= stageSize {
+			l.head += skip + size
+			return offset, true, nil
+		}
+		seen := l.consumed
+		if err := l.refresh(); err != nil || l.consumed == seen {
+			return 0, false, err
+		}
+	}
+}
+
+// refresh reads how many frames the peer has consumed and takes back their staging space.
+func (l *link) refresh() error {
+	n := atomic.LoadUint64(l.out.consumed())
+	if n < l.consumed || n > l.posted {
+		return l.blame(&transport.FrameError{Reason: fmt.Sprintf("%d frames consumed, with %d before and %d posted", n, l.consumed, l.posted)})
+	}
+	if n != l.consumed {
+		l.consumed = n
+		l.tail = l.stageEnd[(n-1)%window]
+	}
+	if n == l.posted {
+		l.head, l.tail = 0, 0 // start again where the cache is warm
+	}
+	return nil
+}
+
+func (l *link) Completed() uint64 {
+	fresh := l.unmapped // then there is no counter to look at
+	for l.completed < l.posted {
+		if l.completed >= l.consumed && l.byRef[l.completed%window] {
+			if fresh || l.ended.Load() || l.refresh() != nil || l.completed >= l.consumed {
+				break
+			}
+			fresh = true
+		}
+		l.completed++
+	}
+	return l.completed
+}
+
+func (l *link) Poll() (*transport.Frame, error) {
+	if l.ended.Load() {
+		return nil, l.observe()
+	}
+	if l.held {
+		return &l.frame, nil
+	}
+	for {
+		in := l.in.Load()
+		if in != nil {
+			switch seq := atomic.LoadUint64(in.seq(l.taken)); {
+			case seq == l.taken+1:
+				return l.read(in)
+			case seq > l.taken+1 || seq != 0 && seq+window != l.taken+1:
+				return nil, l.blame(&transport.FrameError{Reason: fmt.Sprintf("sequence word %d, want %d", seq, l.taken+1)})
+			}
+		}
+		if in == nil && l.gone.Load() == nil {
+			return nil, nil
+		}
+		err := l.broken()
+		if err == nil {
+			return nil, nil
+		}
+		// The last frame, or the whole segment, may have come between the looks.
+		if again := l.in.Load(); again == in && (in == nil || atomic.LoadUint64(in.seq(l.taken)) != l.taken+1) {
+			return nil, err
+		}
+	}
+}
+
+// read takes the next frame out of in: a private copy of the descriptor is checked, and nothing that it was
+// checked for is read again.
+func (l *link) read(in *segment) (*transport.Frame, error) {
+	if f := l.fault.Load(); f != nil {
+		return nil, f
+	}
+	slot := unsafe.Slice((*byte)(unsafe.Pointer(&l.slot)), slotSize)
+	// Small messages end with the first line: do not fetch the second for nothing.
+	shared := in.slot(l.taken)
+	copy(slot[:64], shared[:64])
+	at, err := parseSlot(slot, &l.frame.Header)
+	if err != nil {
+		return nil, l.blame(err)
+	}
+	n := l.frame.Length
+	switch at.kind {
+	case placeInline:
+		if slotInline+n > 64 {
+			copy(slot[64:], shared[64:])
+		}
+		l.frame.Payload = slot[slotInline : slotInline+n : slotInline+n]
+	case placeStage:
+		start := offStage + at.offset
+		l.frame.Payload = in.mem[start : start+uint64(n) : start+uint64(n)]
+	case placeRegion:
+		m, err := l.findIn(at.region)
+		if m == nil {
+			return nil, err
+		}
+		if err := within(at.offset, n, uint64(len(m.mem))); err != nil {
+			m.release()
+			return nil, l.blame(err)
+		}
+		l.frame.Payload = m.mem[at.offset : at.offset+uint64(n) : at.offset+uint64(n)]
+		l.heldRegion = m
+	}
+	l.held = true
+	return &l.frame, nil
+}
+
+// findIn returns the peer's region with that ID, acquired; or nil, with an error if it will never come.
+func (l *link) findIn(id uint32) (*mapping, error) {
+	if l.lastIn != nil && id == l.lastID && l.lastIn.acquire() {
+		return l.lastIn, nil
+	}
+	gone := l.gone.Load() // before the look: what came ahead of the end is seen
+	m, announced := l.peer.findRegion(id)
+	if m != nil && m.acquire() {
+		l.lastID, l.lastIn = id, m
+		return m, nil
+	}
+	switch {
+	case l.ended.Load(): // its endpoint may have dropped the regions
+		return nil, transport.ErrClosed
+	case announced:
+		return nil, l.blame(&transport.FrameError{Reason: fmt.Sprintf("payload in region %d, which is not there", id)})
+	case gone != nil:
+		return nil, *gone
+	}
+	return nil, nil // its descriptor is under way, and the bell rings when it arrives
+}
+
+func (l *link) Release() {
+	if !l.held {
+		panic("shm: Release without a frame from Poll")
+	}
+	l.held = false
+	l.frame.Payload = nil
+	if l.heldRegion != nil {
+		l.heldRegion.release()
+		l.heldRegion = nil
+	}
+	l.taken++
+	atomic.StoreUint64(l.in.Load().consumed(), l.taken)
+	l.ring()
+	if l.ended.Load() {
+		l.observe()
+	}
+}
+
+// ring wakes the peer, once its bell is known. A peer whose bell comes later has not slept yet without being
+// rung: it is rung when the bell comes.
+func (l *link) ring() {
+	if w := l.peer.bell.Load(); w != nil {
+		w.ring()
+	}
+	runtime.KeepAlive(l)
+}
+
+// observe is the owner's notice that its link has ended: it touches the segments no more, unless it still
+// holds a frame.
+func (l *link) observe() error {
+	if l.unmapped || l.held {
+		return transport.ErrClosed
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unmapped = true
+	l.out.release()
+	if in := l.in.Load(); in != nil {
+		in.release()
+	}
+	return transport.ErrClosed
+}
+
+// blame ends the link because of what the peer wrote.
+func (l *link) blame(err error) error {
+	if f, ok := err.(*transport.FrameError); ok {
+		l.fault.CompareAndSwap(nil, f)
+		return l.fault.Load()
+	}
+	return err
+}
+
+// broken returns why nothing can be posted any more, unless this side has ended the link itself. The
+// segments must be mapped.
+func (l *link) broken() error {
+	if f := l.fault.Load(); f != nil {
+		return f
+	}
+	if r := l.remote.Load(); r != nil {
+		return r
+	}
+	gone := l.gone.Load() // before the state: what the peer wrote ahead of its end is seen
+	if in := l.in.Load(); in != nil {
+		switch state := in.state(); state {
+		case stateOpen:
+		case stateClosed:
+			return transport.ErrPeerClosed
+		case stateFailed:
+			l.remote.CompareAndSwap(nil, &transport.RemoteError{Reason: in.reason()})
+			return l.remote.Load()
+		default:
+			return l.blame(&transport.FrameError{Reason: fmt.Sprintf("unknown state %d of a link", state)})
+		}
+	}
+	if gone != nil {
+		return *gone
+	}
+	return nil
+}
+
+func (l *link) Err() error {
+	if l.ended.Load() {
+		return transport.ErrClosed
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended.Load() {
+		return transport.ErrClosed
+	}
+	err := l.broken()
+	if err == transport.ErrPeerClosed {
+		// Of the frames that the peer posted before its Close, one may be unread. This end's own counter is in
+		// the segment, where other goroutines than the owner can read it.
+		if in := l.in.Load(); in != nil {
+			taken := atomic.LoadUint64(in.consumed())
+			if atomic.LoadUint64(in.seq(taken)) == taken+1 {
+				return nil
+			}
+		}
+	}
+	return err
+}
+
+func (l *link) Fail(reason []byte) {
+	l.finish(stateFailed, reason[:min(len(reason), transport.MaxReason)])
+}
+
+func (l *link) Close() error {
+	l.finish(stateClosed, nil)
+	return nil
+}
+
+// finish ends this side once and wakes both.
+func (l *link) finish(state uint32, reason []byte) {
+	l.mu.Lock()
+	if l.ended.Load() {
+		l.mu.Unlock()
+		return
+	}
+	l.out.end(state, reason) // mapped: the owner unmaps only what has ended
+	l.ended.Store(true)
+	l.mu.Unlock()
+	l.ring()
+	l.endpoint.bell.Ring() // the owner may sleep while another goroutine ends its link
+	l.endpoint.forget(l)
+}
+
+// attach hands over the peer's segment.
+func (l *link) attach(in *segment) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended.Load() {
+		in.release()
+		return
+	}
+	l.in.Store(in)
+}
+
+// lose tells the link that the peer's endpoint is gone.
+func (l *link) lose(cause error, said bool) {
+	if said {
+		cause = transport.ErrPeerClosed
+	} else {
+		cause = &transport.LostError{Peer: l.rank, Cause: cause}
+	}
+	l.gone.CompareAndSwap(nil, &cause)
+	l.endpoint.bell.Ring()
+}
