@@ -2,6 +2,7 @@ package collective
 
 import (
 	"context"
+	"unsafe"
 
 	"github.com/ringtree/ringtree/collective/buffer"
 	"github.com/ringtree/ringtree/collective/schedule"
@@ -117,5 +118,23 @@ func (c *Comm) check(k *call, dst, src int) error {
 	case k.src.Count() != src:
 		return argError("src", "%d elements, want %d", k.src.Count(), src)
 	}
+	// In place the shorter side is this rank's own block of the longer one.
+	short, long := k.dst.Data, k.src.Data
+	if len(short) > len(long) {
+		short, long = long, short
+	}
+	own := 0
+	if k.coll.ByRank() {
+		own = c.cfg.Rank * len(short)
+	}
+	if len(short) > 0 && overlap(short, long) && &short[0] != &long[own] {
+		return argError("dst", "it overlaps src without being in place")
+	}
 	return nil
+}
+
+// overlap reports whether a and b, which are not empty, share memory.
+func overlap(a, b []byte) bool {
+	p, q := uintptr(unsafe.Pointer(&a[0])), uintptr(unsafe.Pointer(&b[0]))
+	return p < q+uintptr(len(b)) && q < p+uintptr(len(a))
 }

@@ -55,9 +55,7 @@ const maxScripts = 512
 
 // do runs a call in the order of calls. It is the one way into the engine.
 func (c *Comm) do(ctx context.Context, k call, opts []Option) error {
-	inline, w, err := c.queue.enter(func() *Work {
-		return newWork(ctx, func(ctx context.Context) error { return c.run(ctx, k, opts) })
-	})
+	inline, w, err := c.queue.enter(func() *Work { return c.work(ctx, k, opts) })
 	switch {
 	case err != nil:
 		return c.ended(k, err)
@@ -66,17 +64,29 @@ func (c *Comm) do(ctx context.Context, k call, opts []Option) error {
 		c.queue.leave()
 		return err
 	}
-	<-w.done // w itself ends with ctx
+	<-w.done // w itself ends with ctx, also while it waits for its turn
 	return w.err
 }
 
 // start queues a call.
 func (c *Comm) start(ctx context.Context, k call, opts []Option) (*Work, error) {
-	w := newWork(ctx, func(ctx context.Context) error { return c.run(ctx, k, opts) })
+	w := c.work(ctx, k, opts)
 	if err := c.queue.start(w); err != nil {
+		w.unwatch()
 		return nil, c.ended(k, err)
 	}
 	return w, nil
+}
+
+// work returns the Work of a call. When its context ends before its turn comes, that ends the communicator as it would
+// have ended it later: the operations before may last for ever.
+func (c *Comm) work(ctx context.Context, k call, opts []Option) *Work {
+	w := newWork(ctx, func(ctx context.Context) error { return c.run(ctx, k, opts) })
+	w.unwatch = context.AfterFunc(ctx, func() {
+		err := engine.Ended(ctx)
+		c.engine.Abort(&AbortError{Rank: c.cfg.Rank, Cause: fmt.Sprintf("%v, before its turn: %v", k.coll, err), Err: err})
+	})
+	return w
 }
 
 // ended is the error of a call on a communicator that has ended.
@@ -104,7 +114,8 @@ func (c *Comm) run(ctx context.Context, k call, opts []Option) error {
 		err = c.runScript(ctx, sc, &k)
 	}
 	if err != nil {
-		return c.ended(k, err)
+		c.engine.Abort(err) // also when it was this rank's alone, a lack of memory or of a link: the others wait for it
+		return c.ended(k, c.engine.Err())
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/ringtree/ringtree/collective/internal/engine"
@@ -32,7 +33,7 @@ type Comm struct {
 	engine  *engine.Engine
 	calls   callCache
 	queue   queue
-	splits  int // operations that make communicators, for their names
+	splits  atomic.Int64 // operations that make communicators, for their names
 }
 
 // doors are a rank's endpoints, best first, and its bell.
@@ -263,14 +264,14 @@ func (c *Comm) Explain(coll schedule.Collective, root int, bytes int64) (string,
 	return c.planner.Explain(p), nil
 }
 
-// Abort ends the communicator on every rank: operations that run or are called later return an error that Is [ErrAborted],
-// or cause itself on this rank. It returns at once, may be called at any time from any goroutine, and only the first
+// Abort ends the communicator on every rank: operations that run or are called later return an [*AbortError], which Is
+// [ErrAborted] and, on this rank, Is cause. It returns at once, may be called at any time from any goroutine, and only the first
 // call has an effect.
 func (c *Comm) Abort(cause error) {
 	if cause == nil {
 		cause = errNilCause
 	}
-	c.engine.Abort(&AbortError{Rank: c.cfg.Rank, Cause: cause.Error()})
+	c.engine.Abort(&AbortError{Rank: c.cfg.Rank, Cause: cause.Error(), Err: cause})
 }
 
 // Close ends this rank's membership: it lets running operations of this rank finish for up to half a second,

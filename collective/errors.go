@@ -28,7 +28,7 @@ type PeerError = engine.PeerError
 // A MismatchError says in what the calls of two ranks differ. Every rank gets one.
 type MismatchError = engine.MismatchError
 
-// An AbortError is another rank's abort, with its rank and reason. It Is [ErrAborted].
+// An AbortError is a rank's abort, with its number and reason. It Is [ErrAborted].
 type AbortError = engine.AbortError
 
 type closedError struct{}

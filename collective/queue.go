@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/ringtree/ringtree/collective/internal/engine"
 )
 
 // A queue runs one operation at a time in the order of the calls. A blocking call that finds it empty runs in its
@@ -112,10 +114,11 @@ func (q *queue) close(patience time.Duration, abort func()) bool {
 
 // A Work is an operation that was started. Its methods may be called from any goroutine.
 type Work struct {
-	ctx  context.Context
-	do   func(context.Context) error
-	done chan struct{}
-	err  error
+	ctx     context.Context
+	do      func(context.Context) error
+	unwatch func() bool // ends the watch over ctx
+	done    chan struct{}
+	err     error
 }
 
 func newWork(ctx context.Context, do func(context.Context) error) *Work {
@@ -123,6 +126,7 @@ func newWork(ctx context.Context, do func(context.Context) error) *Work {
 }
 
 func (w *Work) run() {
+	w.unwatch()
 	w.err = w.do(w.ctx)
 	w.do = nil
 	close(w.done)
@@ -153,6 +157,6 @@ func (w *Work) Wait(ctx context.Context) error {
 	case <-w.done:
 		return w.err
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return engine.Ended(ctx)
 	}
 }

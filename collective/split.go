@@ -17,8 +17,7 @@ import (
 // keys are equal, by their rank here. Every rank must call it; one that gives a negative color gets nil. The new
 // communicators are independent of this one and of each other.
 func (c *Comm) Split(ctx context.Context, color, key int) (*Comm, error) {
-	c.splits++
-	name := fmt.Sprintf("%s/%x.%d", c.cfg.Group, c.group.ID, c.splits)
+	name := fmt.Sprintf("%s/%x.%d", c.cfg.Group, c.group.ID, c.splits.Add(1))
 	d, err := openDoors(ctx, c.cfg.Transports, name, c.cfg.Rank)
 	if err != nil {
 		// The others wait for this rank.

@@ -202,7 +202,6 @@ func (s *search) pass() bool {
 	moved := false
 	for i := 1; i < n; i++ {
 		for k := i + 2; k <= n; k++ {
-			moved = s.reverse(i, k) || moved
 			// The first stretch is short, or the second is.
 			for j := i + 1; j < k; j++ {
 				if j-i > longest && k-j > longest {
@@ -218,7 +217,7 @@ func (s *search) pass() bool {
 // inside returns what reversing the links within positions i to k-1 adds, and how many of the dearest are among
 // them.
 func (s *search) inside(i, k int) (delta int64, dear int) {
-	return s.back[k-1] - s.back[i] - (s.there[k-1] - s.there[i]) - 1, s.dear[k-1] - s.dear[i]
+	return s.back[k-1] - s.back[i] - (s.there[k-1] - s.there[i]), s.dear[k-1] - s.dear[i]
 }
 
 // hopeless rules out most moves that cannot help without a look at the whole tour: those that add to the
@@ -235,23 +234,9 @@ func (s *search) after(k int) int {
 	return s.t[k]
 }
 
-// reverse turns positions i to k-1 round if that helps.
-func (s *search) reverse(i, k int) bool {
-	a, b, x, y := s.t[i-1], s.t[i], s.t[k-1], s.after(k)
-	in1, in2 := s.c.at(a, x), s.c.at(b, y)
-	out1, out2 := s.c.at(a, b), s.c.at(x, y)
-	delta, dear := s.inside(i, k)
-	delta += in1 + in2 - out1 - out2
-	if s.hopeless(delta, max(in1, in2), dear+s.isDearest(out1)+s.isDearest(out2)) {
-		return false
-	}
-	copy(s.candidate, s.t)
-	slices.Reverse(s.candidate[i:k])
-	return s.take(delta)
-}
-
 // exchange swaps the stretches at positions i to j-1 and j to k-1, each as it is or one of them turned round,
-// if that helps.
+// if that helps. With a stretch of one place it covers every reversal: to put c before b a, which was a b, is to
+// turn a b c round.
 func (s *search) exchange(i, j, k int) bool {
 	before, after := s.t[i-1], s.after(k)
 	a0, a1, b0, b1 := s.t[i], s.t[j-1], s.t[j], s.t[k-1]
@@ -291,17 +276,17 @@ func (s *search) exchange(i, j, k int) bool {
 		case 2:
 			slices.Reverse(s.candidate[i+k-j : k])
 		}
-		if s.take(delta) {
+		if s.take() {
 			return true
 		}
 	}
 	return false
 }
 
-// take makes the candidate the tour if it is better; delta is the change of the sum. Where the sum stays, the
-// largest link decides.
-func (s *search) take(delta int64) bool {
-	if delta == 0 && !s.c.tour(s.candidate).less(s.cost) {
+// take makes the candidate the tour if it is better. It looks at the whole tour, whatever the move was said to
+// change, so that the search ends in any case.
+func (s *search) take() bool {
+	if !s.c.tour(s.candidate).less(s.cost) {
 		return false
 	}
 	s.t, s.candidate = s.candidate, s.t

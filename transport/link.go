@@ -18,7 +18,8 @@ type Link interface {
 	// Post offers one frame, Header.Length bytes of payload behind h; h is copied, payload is borrowed.
 	// It returns false when the window is full: look again after the bell. A link accepts at least one
 	// frame of MaxPayload bytes while nothing is posted, whether or not the peer has opened its end yet. A
-	// link that has ended returns the error of Err.
+	// link that has ended returns the error of Err, and ErrPeerClosed as soon as the peer's Close is known, also
+	// while its last frames are unread. A frame that breaks the rules is a [*FrameError] and harms nothing.
 	Post(h *Header, payload []byte) (bool, error)
 
 	// Completed returns how many frames posted so far, oldest first, no longer borrow their payload. On
@@ -118,7 +119,9 @@ type Endpoint interface {
 	// where they can; Free gives it back (it must be the very slice that Alloc returned).
 	Alloc(size int) ([]byte, error)
 	Free(mem []byte) error
-	// Close ends all links in good order and frees everything. It is idempotent, and returns within a second.
+	// Close ends all links in good order and frees everything but memory of Alloc that was not given back: that
+	// stays valid, so that a late reader meets no fault, and can still be given to Free. It is idempotent, and
+	// returns within a second.
 	Close() error
 }
 

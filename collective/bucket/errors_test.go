@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ringtree/ringtree/collective"
@@ -299,17 +300,25 @@ func TestAllocError(t *testing.T) {
 
 func TestAbort(t *testing.T) {
 	cause := errors.New("gave up")
-	withRanks(t, 3, func(ctx context.Context, c *collective.Comm) error {
+	const n = 3
+	var sealing sync.WaitGroup // an abort would end a Seal that is still running elsewhere
+	sealing.Add(n)
+	withRanks(t, n, func(ctx context.Context, c *collective.Comm) error {
 		r, params, err := sealedReducer[float32](ctx, c, Config{FirstBucketBytes: 64, BucketBytes: 64}, 16, 16)
+		sealing.Done()
 		if err != nil {
 			return err
 		}
+		sealing.Wait()
 		if c.Rank() == 1 {
 			// The first bucket is on its way, the second will never come.
 			if err := r.Ready(params[1]); err != nil {
 				return err
 			}
 			c.Abort(cause)
+			if err := is("Ready after Abort", r.Ready(params[0]), collective.ErrAborted); err != nil {
+				return err
+			}
 		} else {
 			// The abort may arrive before, between or after these.
 			for _, p := range params {
@@ -318,12 +327,6 @@ func TestAbort(t *testing.T) {
 						return err
 					}
 				}
-			}
-		}
-		if c.Rank() == 1 {
-			// This rank's own abort is complete when Abort returns.
-			if err := is("Ready after Abort", r.Ready(params[0]), collective.ErrAborted); err != nil {
-				return err
 			}
 		}
 		first := r.Wait(ctx)

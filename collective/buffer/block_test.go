@@ -105,28 +105,6 @@ func TestSliceOutOfRange(t *testing.T) {
 	}
 }
 
-func TestSplit(t *testing.T) {
-	for length := range 40 {
-		for parts := 1; parts < 45; parts++ {
-			next := 0
-			for i := range parts {
-				lo, hi := Split(length, parts, i)
-				want := length / parts
-				if i < length%parts {
-					want++
-				}
-				if lo != next || hi-lo != want {
-					t.Fatalf("Split(%d, %d, %d): got [%d, %d), want %d from %d on", length, parts, i, lo, hi, want, next)
-				}
-				next = hi
-			}
-			if next != length {
-				t.Fatalf("Split(%d, %d): the parts end at %d", length, parts, next)
-			}
-		}
-	}
-}
-
 func TestCopy(t *testing.T) {
 	src := make([]byte, 3*maxUninterrupted+5)
 	for i := range src {

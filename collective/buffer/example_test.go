@@ -50,17 +50,6 @@ func ExampleView() {
 	// buffer: block of 16 bytes of int32 has another type, wanted float
 }
 
-func ExampleSplit() {
-	for i := range 3 {
-		lo, hi := buffer.Split(10, 3, i)
-		fmt.Println(lo, hi)
-	}
-	// Output:
-	// 0 4
-	// 4 7
-	// 7 10
-}
-
 func ExampleParseDType() {
 	for _, name := range []string{"half", "bf16", "float32", "fp8"} {
 		t, err := buffer.ParseDType(name)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/collective/schedule"
 )
 
 // options is the command line, checked.
@@ -235,7 +236,7 @@ func (o *options) hostOf(rank int) int {
 		at, units = rank/o.threads, o.processes
 	}
 	for h := range o.hosts {
-		if lo, hi := buffer.Split(units, o.hosts, h); at >= lo && at < hi {
+		if lo, hi := schedule.Split(units, o.hosts, h); at >= lo && at < hi {
 			return h
 		}
 	}

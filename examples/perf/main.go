@@ -57,12 +57,19 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 	case err != nil:
 		fmt.Fprintf(stderr, "perf: %v\n", err)
 		return exitFailed
-	case wrong > 0 && launched:
-		return exitWrong
-	case wrong > 0:
-		return exitFailed
 	}
-	return 0
+	return statusOf(wrong, launched)
+}
+
+// statusOf is the exit status of a run that came to its end with so many wrong elements.
+func statusOf(wrong int64, launched bool) int {
+	switch {
+	case wrong == 0:
+		return 0
+	case launched:
+		return exitWrong
+	}
+	return exitFailed
 }
 
 // start runs the ranks as processes of this machine.

@@ -51,7 +51,7 @@ func (m *member) measure(ctx context.Context, s subject, inPlace bool) (measurem
 func (m *member) time(ctx context.Context, s subject, l *layout, c *caller) (float64, error) {
 	if m.o.coll != barrier {
 		p := newPattern(s.dtype, s.op, m.comm.Size(), 0)
-		if err := p.fill(l.src, m.comm.Rank(), 0); err != nil {
+		if err := p.fillRoughly(l.src, m.comm.Rank()); err != nil {
 			return 0, err
 		}
 	}

@@ -32,7 +32,7 @@ func TestDrawPlot(t *testing.T) {
 		dir = keep
 	}
 	for name, rows := range map[string][]row{
-		"one.png": one, "two.png": two, "one.svg": one, "empty.png": nil, "zero.svg": one[:1], "single.png": one[5:6], "rooted.svg": {{size: 8, dtype: "int8", op: "none", root: 3, outOfPlace: one[3].outOfPlace}},
+		"one.png": one, "two.svg": two, "one.svg": one, "empty.svg": nil, "zero.svg": one[:1], "single.svg": one[5:6], "rooted.svg": {{size: 8, dtype: "int8", op: "none", root: 3, outOfPlace: one[3].outOfPlace}},
 	} {
 		path := filepath.Join(dir, name)
 		if err := drawPlot(path, "all_reduce, float sum, 4 ranks", rows); err != nil {

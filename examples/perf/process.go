@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/ringtree/ringtree/collective"
@@ -47,7 +48,8 @@ func (p *process) rank(parent context.Context, rank int) (wrong int64, err error
 	dog.at("joining the group")
 	defer func() {
 		if err != nil {
-			if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			// Of a rank that gave up, the library may report another rank's abort for the same reason.
+			if cause := context.Cause(ctx); cause != nil && !strings.Contains(err.Error(), cause.Error()) {
 				err = fmt.Errorf("%w (%w)", err, cause)
 			}
 			err = fmt.Errorf("rank %d: %s: %w", rank, *dog.what.Load(), err)

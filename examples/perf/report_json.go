@@ -197,11 +197,15 @@ func createReport(path string) (*os.File, error) {
 	}
 }
 
-// writeJSON writes the report to f and closes it.
+// writeJSON makes the report the content of f.
 func writeJSON(f *os.File, r *jsonReport) error {
 	text, err := json.Marshal(r)
-	if err == nil {
-		_, err = f.Write(append(text, '\n'))
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, f.Close())
+	text = append(text, '\n')
+	if _, err := f.WriteAt(text, 0); err != nil {
+		return err
+	}
+	return f.Truncate(int64(len(text)))
 }

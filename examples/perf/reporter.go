@@ -116,15 +116,7 @@ func (r *reporter) save(failure error) error {
 		return nil
 	}
 	r.saved = time.Now()
-	text, err := json.Marshal(makeJSON(r.header, r.rows, failure, r.saved))
-	if err != nil {
-		return err
-	}
-	text = append(text, '\n')
-	if _, err := r.json.WriteAt(text, 0); err != nil {
-		return err
-	}
-	return r.json.Truncate(int64(len(text)))
+	return writeJSON(r.json, makeJSON(r.header, r.rows, failure, r.saved))
 }
 
 // finish writes what stands below the table, or, after a failure, only what the files can still hold.

@@ -188,7 +188,12 @@ func TestReportFileIsNotOverwritten(t *testing.T) {
 		if err != nil || f.Name() != want {
 			t.Fatalf("got %v, %v, want %s", f, err, want)
 		}
-		if err := writeJSON(f, makeJSON(sampleHeader(false), nil, nil, time.Time{})); err != nil {
+		for _, rows := range [][]row{sampleRows(false), nil} { // the second is shorter
+			if err := writeJSON(f, makeJSON(sampleHeader(false), rows, nil, time.Time{})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
 		if text, err := os.ReadFile(want); err != nil || !json.Valid(text) {

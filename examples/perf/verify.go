@@ -70,12 +70,12 @@ func (p *pattern) float() bool {
 	return ok && p.op != 0
 }
 
-// hash mixes seed, rank and index to 64 even bits (the finaliser of SplitMix64; Steele, Lea, Flood 2014).
+// hash mixes seed, rank and index to 64 even bits by one wide multiplication, as wyrand does (Wang Yi, 2019): it is
+// most of what a check costs.
 func (p *pattern) hash(rank, index int) uint64 {
-	x := p.seed*0xd1342543de82ef95 + uint64(rank+1)*0x9e3779b97f4a7c15 + uint64(index)*0xbf58476d1ce4e5b9
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
+	x := p.seed*0xd1342543de82ef95 + uint64(rank+1)*0x9e3779b97f4a7c15 + uint64(index)*0xa0761d6478bd642f
+	hi, lo := bits.Mul64(x, x^0xe7037ed1a0b428db)
+	return hi ^ lo
 }
 
 // below maps 64 hash bits to 0 … n-1.
@@ -133,6 +133,19 @@ func (p *pattern) real(rank, index int) float64 {
 // fill writes the elements first, first+1, … of rank's input to b.
 func (p *pattern) fill(b buffer.Block, rank, first int) error {
 	return p.visit(b, first, visitor{write: true, rank: rank})
+}
+
+// fillRoughly writes an input that is only to be timed: it repeats after a while, which is quicker made.
+func (p *pattern) fillRoughly(b buffer.Block, rank int) error {
+	const period = 4096 // elements
+	n := min(period, b.Count())
+	if err := p.fill(b.Slice(0, n), rank, 0); err != nil {
+		return err
+	}
+	for done := n * p.dtype.Size(); 0 < done && done < len(b.Data); done *= 2 {
+		copy(b.Data[done:], b.Data[:done])
+	}
+	return nil
 }
 
 // wrongInput counts the elements of b that are not those of rank's input from first on.
@@ -231,6 +244,9 @@ func visitFloats[T buffer.Elem](p *pattern, b buffer.Block, first int, v visitor
 // sum and product exactly, and the quotient of an average is rounded twice without harm: 53 digits are more than
 // twice 24 and two (Figueroa 1995).
 func (p *pattern) reduceReal(index int) float64 {
+	if p.terms == p.ranks && (p.op == buffer.Sum || p.op == buffer.Avg) {
+		return p.sumReal(index)
+	}
 	acc := p.real(0, index)
 	for r := 1; r < p.ranks; r++ {
 		x := p.real(r, index)
@@ -249,6 +265,18 @@ func (p *pattern) reduceReal(index int) float64 {
 		acc /= float64(p.ranks)
 	}
 	return acc
+}
+
+// sumReal is reduceReal for the common case, in integers.
+func (p *pattern) sumReal(index int) float64 {
+	sum := -p.span * int64(p.ranks)
+	for r := range p.ranks {
+		sum += below(p.hash(r, index), 2*p.span+1)
+	}
+	if p.op == buffer.Avg {
+		return float64(sum) / float64(p.ranks)
+	}
+	return float64(sum)
 }
 
 type integers interface {

@@ -19,7 +19,7 @@ func runProcess(ctx context.Context, o *options, process int, group string, out 
 		return err
 	}
 	train, test := split(everything)
-	transports, err := pickTransports(o.transport)
+	transports, err := pickTransports(o.transport, o.processes)
 	if err != nil {
 		return err
 	}
@@ -79,19 +79,25 @@ func runRank(ctx context.Context, o *options, rank int, group string, transports
 	return t.close()
 }
 
-// pickTransports returns the transport of that name, or nil, which leaves the choice to Join, for auto.
-func pickTransports(name string) ([]transport.Transport, error) {
-	if name == "auto" {
-		return nil, nil
-	}
+// pickTransports returns the transports to use: the one of that name, or for auto all that this machine has.
+func pickTransports(name string, processes int) ([]transport.Transport, error) {
+	var picked []transport.Transport
 	var names []string
+	widest := transport.ScopeProcess
 	for _, t := range all.Transports() {
-		if t.Name() == name {
-			return []transport.Transport{t}, nil
-		}
 		names = append(names, t.Name())
+		if name == "auto" || name == t.Name() {
+			picked = append(picked, t)
+			widest = max(widest, t.Caps().Scope)
+		}
 	}
-	return nil, fmt.Errorf("-transport: this machine has no %q, but auto and %v", name, names)
+	switch {
+	case picked == nil:
+		return nil, fmt.Errorf("-transport: this machine has no %q, but auto and %v", name, names)
+	case processes > 1 && widest == transport.ScopeProcess:
+		return nil, errors.New("no transport between processes on this machine: use -np 1 and -t")
+	}
+	return picked, nil
 }
 
 func countParameters(tensors []tensor) int {

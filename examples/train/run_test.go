@@ -122,6 +122,9 @@ func TestMoreRanksThanSamples(t *testing.T) {
 
 // TestProcesses runs ranks as processes with goroutine ranks in each, prints the table and draws a plot.
 func TestProcesses(t *testing.T) {
+	if _, err := pickTransports("auto", 2); err != nil {
+		t.Skip(err)
+	}
 	file := filepath.Join(t.TempDir(), "digits.png")
 	out, _ := program(t, 0, "-np", "2", "-t", "2", "-epochs", "3", "-hidden", "32", "-optimizer", "adam", "-plot", file)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -147,6 +150,15 @@ func TestProcesses(t *testing.T) {
 	defer f.Close()
 	if img, err := png.Decode(f); err != nil || img.Bounds().Dx() < 1000 {
 		t.Errorf("plot: %v", err)
+	}
+}
+
+func TestPickTransports(t *testing.T) {
+	if ts, err := pickTransports("mem", 1); err != nil || len(ts) != 1 || ts[0].Name() != "mem" {
+		t.Errorf("mem: got %v, %v", ts, err)
+	}
+	if _, err := pickTransports("mem", 2); err == nil || !strings.Contains(err.Error(), "between processes") {
+		t.Errorf("mem between processes: got %v", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/ringtree/ringtree/collective"
 	"github.com/ringtree/ringtree/collective/bucket"
 	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/collective/schedule"
 )
 
 // An epoch is what one pass over the training samples gave, the same on every rank.
@@ -164,7 +165,7 @@ func batches(order []int, size int) func(yield func([]int) bool) {
 
 // learn does one step on this rank's share of a batch and returns the sum of its losses.
 func (t *trainer) learn(ctx context.Context, batch []int) (loss float64, err error) {
-	lo, hi := buffer.Split(len(batch), t.comm.Size(), t.comm.Rank())
+	lo, hi := schedule.Split(len(batch), t.comm.Size(), t.comm.Rank())
 	share := batch[lo:hi]
 	for i, sample := range share {
 		copy(t.x[i*pixels:], t.train.image(sample))
@@ -189,7 +190,7 @@ func (t *trainer) learn(ctx context.Context, batch []int) (loss float64, err err
 
 // evaluate returns how many of this rank's share of the test samples the model has right.
 func (t *trainer) evaluate() int {
-	lo, hi := buffer.Split(t.test.len(), t.comm.Size(), t.comm.Rank())
+	lo, hi := schedule.Split(t.test.len(), t.comm.Size(), t.comm.Rank())
 	total := 0
 	for lo < hi {
 		end := min(lo+t.model.capacity, hi)

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/ringtree/ringtree/collective/buffer"
-	"github.com/ringtree/ringtree/collective/schedule"
 )
 
 // freeAside waits until nobody reads the aside buffer that this operation is going to use, the one of two operations
@@ -39,15 +38,19 @@ func (e *Engine) freeAside(ctx context.Context, sc *Script) error {
 		}
 		a.mem = mem
 	}
-	a.used = true
+	a.used, a.filled = true, 0
 	return nil
 }
 
 // asideOf returns the copy of data, which begins at element lo of the vector, in this operation's aside buffer. The first
-// send of a slice makes the copy; those of the same slice to other peers follow it in the same unit.
-func (e *Engine) asideOf(data []byte, c schedule.Chunk, lo int, sc *Script) []byte {
+// send of a slice makes the copy: peers may read it while the same slice is sent to others.
+func (e *Engine) asideOf(data []byte, lo int, sc *Script) []byte {
 	at := lo * sc.size
-	mem := e.asides[e.runs&1].mem[at : at+len(data) : at+len(data)]
-	buffer.Copy(mem, data)
+	a := &e.asides[e.runs&1]
+	mem := a.mem[at : at+len(data) : at+len(data)]
+	if a.filled <= lo { // slices come in order
+		buffer.Copy(mem, data)
+		a.filled = lo + len(data)/sc.size
+	}
 	return mem
 }

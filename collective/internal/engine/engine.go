@@ -44,10 +44,12 @@ type Engine struct {
 	lanes   []lane
 	asides  [2]aside
 	runs    uint32
+	head    transport.Header // of the frame being posted
 	srcs    [][]byte
 	frames  []*transport.Frame
 	seq     uint32
-	stale   uint64 // frames of other epochs, dropped
+	past    [remembered]*Script // of the last operations, by number
+	stale   uint64              // frames of other epochs, dropped
 	waiter  waiter
 
 	// conns are the open links; the engine's goroutine adds, Abort and Close read.
@@ -57,6 +59,9 @@ type Engine struct {
 	ended   bool
 	cause   atomic.Pointer[error] // set by Abort
 }
+
+// remembered is how many operations an engine can still say what they were.
+const remembered = 32
 
 type connKey struct {
 	peer    int
@@ -86,8 +91,9 @@ type sent struct {
 
 // An aside buffer holds the data of one operation's eager sends.
 type aside struct {
-	mem  []byte
-	used bool // some peer may still read it
+	mem    []byte
+	filled int  // elements of this operation that it holds
+	used   bool // some peer may still read it
 }
 
 // New returns an engine. Links are opened when an operation first needs them.
@@ -109,7 +115,7 @@ func (e *Engine) conn(peer int, channel schedule.Channel) (*conn, error) {
 		return c, nil
 	}
 	if e.ended {
-		return nil, transport.ErrClosed
+		return nil, e.Err()
 	}
 	l, err := e.cfg.Open(peer, key.channel)
 	if err != nil {
@@ -124,6 +130,7 @@ func (e *Engine) conn(peer int, channel schedule.Channel) (*conn, error) {
 func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) error {
 	e.seq++
 	e.runs++
+	e.past[e.seq%remembered] = sc
 	e.machine.Reset(sc.sched, e.rank, sc.slicing)
 	n := e.machine.Lanes()
 	for len(e.lanes) < n {
@@ -225,11 +232,12 @@ func (e *Engine) send(sc *Script, m *Operands, l schedule.Lane, st schedule.Step
 	lo, hi := sc.slice(op.Src, op.N, st.Slice, sc.slicing.Count(op.N))
 	data := m.span(op.Src, lo, hi, sc.size)
 	if op.Eager && len(data) > 0 {
-		data = e.asideOf(data, op.Src, lo, sc)
+		data = e.asideOf(data, lo, sc)
 	}
-	h := sc.head
+	h := &e.head
+	*h = sc.head
 	h.Seq, h.Channel, h.Step, h.Slice, h.Length = e.seq, uint16(l.Channel()), uint32(st.First), uint32(st.Slice), uint32(len(data))
-	ok, err := c.Post(&h, data)
+	ok, err := c.Post(h, data)
 	if err != nil {
 		return false, e.blame(c, sc, l, st.First, err)
 	}
@@ -369,7 +377,7 @@ func (e *Engine) poll(sc *Script, c *conn, l schedule.Lane, i int) (*transport.F
 		}
 		if f.Seq != e.seq || f.Coll != sc.head.Coll || f.Count != sc.head.Count || f.DType != sc.head.DType ||
 			f.Op != sc.head.Op || f.Root != sc.head.Root || f.Algo != sc.head.Algo {
-			return nil, e.mismatch(sc, c.peer, &f.Header)
+			return nil, mismatch(sc, e.cfg.Rank, e.seq, c.peer, &f.Header)
 		}
 		return f, nil
 	}

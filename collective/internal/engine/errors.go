@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,16 +49,30 @@ func (e *MismatchError) Is(target error) bool { return target == ErrMismatch }
 // ErrAborted is an operation that some rank gave up.
 var ErrAborted = errors.New("aborted")
 
-// An AbortError is another rank's abort; it Is [ErrAborted].
+// An AbortError is a rank's abort; it Is [ErrAborted].
 type AbortError struct {
 	Rank  int    // who gave up
 	Cause string // why, as that rank said it
+	Err   error  // the cause itself, on the rank that gave up; nil on the others
 }
 
 func (e *AbortError) Error() string { return fmt.Sprintf("aborted by rank %d: %s", e.Rank, e.Cause) }
 
 // Is makes an AbortError an ErrAborted.
 func (e *AbortError) Is(target error) bool { return target == ErrAborted }
+
+// Unwrap returns the cause where it is known.
+func (e *AbortError) Unwrap() error { return e.Err }
+
+// Ended returns why ctx has ended: an error that Is context.Canceled or context.DeadlineExceeded, and Is the
+// context's cause where that is another one.
+func Ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if err == nil || errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
 
 // A reason is what an abort tells the other ranks.
 type reason struct {

@@ -36,7 +36,6 @@ type waiter struct {
 	turn          int
 	armed         bool
 	since         time.Time // of the first sleep of this wait
-	hails         bool      // announcements of this operation are out
 	ranks         []topology.Rank
 }
 
@@ -91,7 +90,6 @@ func (e *Engine) wait(ctx context.Context, sc *Script) error {
 	}
 	if w.turn == w.spins+w.yields+1 {
 		w.since = time.Now()
-		w.hails = false
 		for _, c := range e.control {
 			if c != nil {
 				c.hailed = false
@@ -120,14 +118,15 @@ func (e *Engine) check(ctx context.Context, sc *Script) error {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
-		return e.overdue(sc, context.Cause(ctx))
+		return e.overdue(sc, Ended(ctx))
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, c := range e.conns {
-		var remote *transport.RemoteError
-		if err := c.Err(); errors.As(err, &remote) {
-			return decodeReason(c.peer, remote.Reason)
+		if err := c.Err(); err != nil {
+			if remote, ok := errors.AsType[*transport.RemoteError](err); ok {
+				return decodeReason(c.peer, remote.Reason)
+			}
 		}
 	}
 	return nil
@@ -167,12 +166,10 @@ func (e *Engine) blame(c *conn, sc *Script, l schedule.Lane, i int, err error) e
 	if cause := e.Err(); cause != nil && errors.Is(err, transport.ErrClosed) {
 		return cause
 	}
-	var remote *transport.RemoteError
-	if errors.As(err, &remote) {
+	if remote, ok := errors.AsType[*transport.RemoteError](err); ok {
 		return decodeReason(c.peer, remote.Reason)
 	}
-	var lost *transport.LostError
-	if errors.As(err, &lost) { // the link counts ranks of the group that it was made in
+	if lost, ok := errors.AsType[*transport.LostError](err); ok { // the link counts ranks of the group that it was made in
 		err = &transport.LostError{Peer: c.peer, Cause: lost.Cause}
 	}
 	return &PeerError{Rank: c.peer, Op: sc.Collective.String(), Channel: int(l.Channel()), Step: i, Err: err}
@@ -196,9 +193,9 @@ func (e *Engine) hailer(side int) *conn {
 	return e.control[side]
 }
 
-// hail tells both neighbours which operation this rank is in, and compares what they say. Ranks that called different
-// operations may otherwise wait for each other on links where no frame ever meets: somewhere around the circle of all
-// ranks two neighbours differ.
+// hail tells both neighbours which operation this rank is in, and compares what they say and what lies unread on the
+// open links. Ranks that called different operations may otherwise wait for each other on links where no frame ever
+// meets: somewhere around the circle of all ranks two neighbours differ.
 func (e *Engine) hail(sc *Script) error {
 	for side := range e.control {
 		c := e.hailer(side)
@@ -227,26 +224,51 @@ func (e *Engine) hail(sc *Script) error {
 			}
 			h := f.Header
 			c.Release()
-			if h.Epoch == e.epoch && h.Seq == e.seq && e.differs(sc, &h) {
-				return e.mismatch(sc, c.peer, &h)
+			if err := e.compare(c.peer, &h); err != nil {
+				return err
+			}
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for key, c := range e.conns {
+		if key.channel == controlChannel {
+			continue
+		}
+		if f, err := c.Poll(); err == nil && f != nil { // the end of a link is for who needs it
+			if err := e.compare(c.peer, &f.Header); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-func (e *Engine) differs(sc *Script, h *transport.Header) bool {
+// compare returns a MismatchError if the peer's operation of that number is not what this rank's is or was. Of
+// numbers to come, and of those long past, it knows nothing: the peer that is ahead compares, too.
+func (e *Engine) compare(peer int, h *transport.Header) error {
+	if h.Epoch != e.epoch || e.seq-h.Seq >= remembered {
+		return nil
+	}
+	if sc := e.past[h.Seq%remembered]; sc != nil && differs(sc, h) {
+		return mismatch(sc, e.cfg.Rank, h.Seq, peer, h)
+	}
+	return nil
+}
+
+// differs reports whether a frame is of another operation than sc's.
+func differs(sc *Script, h *transport.Header) bool {
 	mine := &sc.head
 	return h.Coll != mine.Coll || h.Count != mine.Count || h.DType != mine.DType || h.Op != mine.Op || h.Root != mine.Root || h.Algo != mine.Algo
 }
 
-// mismatch says in what the frame of a peer differs from this rank's call.
-func (e *Engine) mismatch(sc *Script, peer int, h *transport.Header) error {
-	m := &MismatchError{Rank: e.cfg.Rank, Peer: peer}
+// mismatch says in what the frame of a peer differs from the call that this rank makes as operation seq.
+func mismatch(sc *Script, rank int, seq uint32, peer int, h *transport.Header) error {
+	m := &MismatchError{Rank: rank, Peer: peer}
 	mine := &sc.head
 	switch {
-	case h.Seq != e.seq:
-		m.Field, m.Local, m.Remote = "operation number", fmt.Sprint(e.seq), fmt.Sprint(h.Seq)
+	case h.Seq != seq:
+		m.Field, m.Local, m.Remote = "operation number", fmt.Sprint(seq), fmt.Sprint(h.Seq)
 	case h.Coll != mine.Coll:
 		m.Field, m.Local, m.Remote = "collective", sc.Collective.String(), schedule.Collective(h.Coll).String()
 	case h.Count != mine.Count:
