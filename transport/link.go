@@ -91,6 +91,7 @@ type Peer struct {
 	Host    string // equal for ranks on one host
 	Process string // equal for ranks in one process; no two processes share one, on any host
 	Addr    string // Endpoint.Addr of the same transport; "" when that rank does not offer it
+	ID      string // identity of the rank's process; "" where nothing is authenticated
 }
 
 // A Transport makes endpoints. Implementations hold configuration only and are safe for concurrent use.
@@ -112,6 +113,10 @@ type Transport interface {
 type Endpoint interface {
 	// Addr is what peers need to reach this endpoint; formation hands it to them.
 	Addr() string
+	// Admit says who the members are, this rank among them. Until then, and from anybody else afterwards, endpoints
+	// on the network refuse connections. A later call replaces the list; sessions that are open stay open. Within a
+	// host there is nothing to admit.
+	Admit(peers []Peer)
 	// Open returns this rank's end of the link id to peer, at once; connecting goes on behind it and a
 	// failure to connect ends the link. The two ends may be opened in any order. Each end opens an id once.
 	Open(peer Peer, id LinkID) (Link, error)

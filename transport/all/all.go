@@ -1,4 +1,4 @@
-// Package all knows the transports that this machine has.
+// Package all knows every transport.
 package all
 
 import (
@@ -7,8 +7,8 @@ import (
 	"github.com/ringtree/ringtree/transport/shm"
 )
 
-// Transports returns the transports that work on this machine, best first: mem between ranks of one process, then, on
-// Linux, shm between processes.
+// Transports returns the transports that this machine has, best first: for a peer, the first that reaches it
+// is the one to use. The first is [mem.Default]; shm is there where [shm.Available] says so.
 func Transports() []transport.Transport {
 	ts := []transport.Transport{mem.Default()}
 	if shm.Available() == nil {

@@ -28,6 +28,9 @@ type endpoint struct {
 	pending map[linkKey]*pair // opened by the peer, not yet by this side
 }
 
+// Admit does nothing: all ranks are in this process.
+func (e *endpoint) Admit([]transport.Peer) {}
+
 // errGone is the cause of a link to an endpoint that is closed.
 var errGone = errors.New("its endpoint is closed")
 

@@ -75,6 +75,9 @@ func listen(group string, rank int, b transport.Bell, release func()) (transport
 
 func (e *endpoint) Addr() string { return e.addr }
 
+// Admit does nothing: the kernel keeps other hosts and other users out.
+func (e *endpoint) Admit([]transport.Peer) {}
+
 func (e *endpoint) checkOpen() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -137,6 +140,7 @@ func (e *endpoint) peer(addr string) *peer {
 		p = &peer{
 			endpoint: e, addr: addr, wake: make(chan struct{}, 1), acked: make(chan struct{}),
 			links: make(map[transport.LinkID]*link), pending: make(map[transport.LinkID]*segment),
+			early: make(map[transport.LinkID]bool),
 		}
 		e.peers[addr] = p
 	}
@@ -167,7 +171,7 @@ func (e *endpoint) open(to transport.Peer, id transport.LinkID, out *segment, fd
 		return nil, fmt.Errorf("shm: open: %w", transport.ErrClosed)
 	}
 	p := e.peer(to.Addr)
-	if p.links[id] != nil {
+	if p.links[id] != nil || p.early[id] {
 		return nil, fmt.Errorf("shm: open: rank %d to rank %d, communicator %d, channel %d: %w",
 			e.rank, to.Rank, id.Comm, id.Channel, transport.ErrExists)
 	}
@@ -191,6 +195,7 @@ func (e *endpoint) open(to transport.Peer, id transport.LinkID, out *segment, fd
 	l := &link{endpoint: e, peer: p, id: id, rank: to.Rank, out: out}
 	if in := p.pending[id]; in != nil {
 		delete(p.pending, id)
+		l.arrived = true
 		l.attach(in)
 	}
 	p.links[id] = l
@@ -204,8 +209,13 @@ func (e *endpoint) open(to transport.Peer, id transport.LinkID, out *segment, fd
 func (e *endpoint) forget(l *link) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if l.peer.links[l.id] == l {
-		delete(l.peer.links, l.id)
+	p := l.peer
+	if p.links[l.id] != l {
+		return
+	}
+	delete(p.links, l.id)
+	if !l.arrived && !p.gone {
+		p.early[l.id] = true
 	}
 }
 

@@ -19,7 +19,8 @@ type link struct {
 	endpoint *endpoint
 	peer     *peer
 	id       transport.LinkID
-	rank     int // the peer's
+	rank     int  // the peer's
+	arrived  bool // the peer's segment has come; under the endpoint's mu
 
 	ended  atomic.Bool                           // by this side's Close or Fail
 	in     atomic.Pointer[segment]               // nil until the peer's has arrived

@@ -24,6 +24,7 @@ type peer struct {
 
 	links   map[transport.LinkID]*link    // open on this side
 	pending map[transport.LinkID]*segment // opened by the peer, not by this side
+	early   map[transport.LinkID]bool     // opened and closed by this side, with the peer's segment yet to come
 	in      *net.UnixConn                 // which the peer dialled
 	dialled bool                          // out is there or will be
 	out     *net.UnixConn                 // which this side dialled
@@ -283,8 +284,14 @@ func (p *peer) handle(c *net.UnixConn, m message, fd int) error {
 func (p *peer) addSegment(id transport.LinkID, s *segment) error {
 	p.endpoint.mu.Lock()
 	defer p.endpoint.mu.Unlock()
-	if l := p.links[id]; l != nil && l.in.Load() == nil {
+	if l := p.links[id]; l != nil && !l.arrived {
+		l.arrived = true
 		l.attach(s)
+		return nil
+	}
+	if p.early[id] {
+		delete(p.early, id)
+		s.release()
 		return nil
 	}
 	if p.pending[id] != nil || len(p.pending) >= maxPending {

@@ -31,6 +31,9 @@ var errGone = errors.New("its endpoint is closed")
 
 func (e *endpoint) Addr() string { return e.addr }
 
+// Admit does nothing: all ranks are in this process.
+func (e *endpoint) Admit([]transport.Peer) {}
+
 func (e *endpoint) Open(peer transport.Peer, id transport.LinkID) (transport.Link, error) {
 	if peer.Addr == "" || peer.Rank == e.key.rank || peer.Rank < 0 {
 		return nil, fmt.Errorf("simnet: open: rank %d to rank %d at %q: %w", e.key.rank, peer.Rank, peer.Addr, transport.ErrUnreachable)

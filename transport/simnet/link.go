@@ -73,7 +73,7 @@ func (l *link) Post(h *transport.Header, payload []byte) (bool, error) {
 		return false, nil
 	}
 	w := l.wire
-	w.free = max(now, w.free) + w.path.transmission(len(payload))
+	w.free = min(max(now, w.free)+w.path.transmission(len(payload)), 2*century)
 	l.arrival = w.free + w.path.Delay
 	l.push(flight{transport.Frame{Header: *h, Payload: payload}, l.arrival})
 	if l.arrival <= now {

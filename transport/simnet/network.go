@@ -33,11 +33,14 @@ func (p Path) transmission(bytes int) time.Duration {
 		return 0
 	}
 	ns := math.Round(float64(bytes) / p.BytesPerSecond * 1e9)
-	if ns >= float64(math.MaxInt64)/4 {
-		return math.MaxInt64 / 4 // a century: as good as never, and sums of a few do not overflow
+	if ns >= float64(century) {
+		return century
 	}
 	return time.Duration(ns)
 }
+
+// century bounds what is added up, so that absurd paths do not overflow an instant.
+const century instant = math.MaxInt64 / 4
 
 // A Network is a [transport.Transport] and a closed world, as a mem.Network is. It is safe for concurrent
 // use.
@@ -169,7 +172,7 @@ func (n *Network) wire(from, to int) *wire {
 	w := n.wires[d]
 	if w == nil {
 		w = &wire{path: n.path(from, to)}
-		w.path.Delay = max(w.path.Delay, 0)
+		w.path.Delay = min(max(w.path.Delay, 0), century)
 		n.wires[d] = w
 	}
 	return w

@@ -114,8 +114,9 @@ func testBellRings(t *testing.T, make Maker) {
 	}
 }
 
-// testNoLostWakeUp passes a frame to and fro between ranks that always sleep, then streams with both sides
-// sleeping whenever they can: one lost wake-up stops it.
+// testNoLostWakeUp passes a frame to and fro between ranks that always sleep; then one way, waiting for each
+// to be completed, so that every step hangs on exactly one ring; then streams with both sides sleeping
+// whenever they can. One lost wake-up stops it.
 func testNoLostWakeUp(t *testing.T, make Maker) {
 	g := make(t, 2)
 	a, b := g.Pair(t, id0)
@@ -148,6 +149,31 @@ func testNoLostWakeUp(t *testing.T, make Maker) {
 		}
 		return nil
 	})
+	if g.Transport.Caps().ByReference {
+		lent, err := g.Endpoints[0].Alloc(4096)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := a.Completed()
+		together(t, 2, func(rank int) error {
+			h := header(1, 0, len(lent))
+			for i := range uint64(rounds) {
+				if rank == 1 {
+					if !recv(1) {
+						return nil
+					}
+					continue
+				}
+				if !send(0, &h, lent) {
+					return nil
+				}
+				if err := Await(g.Bells[0], "the release", func() bool { return a.Completed() == before+i+1 }); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
 	large := payload(1, 0, transport.MaxPayload)
 	together(t, 2, func(rank int) error {
 		h := header(1, 0, len(large))

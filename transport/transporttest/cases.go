@@ -13,6 +13,7 @@ type Case struct {
 // Cases returns the suite, for callers that wrap each test (in a testing/synctest bubble, say).
 func Cases() []Case {
 	return []Case{
+		{"Listen", testListen},
 		{"Order", testOrder},
 		{"Exercise", testExercise},
 		{"ManyLinks", testManyLinks},

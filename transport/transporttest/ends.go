@@ -317,11 +317,9 @@ func testEndpointCloseDelivers(t *testing.T, make Maker) {
 			var err error
 			g.await(t, 1, "a frame or the end", func() bool { f, err = b.Poll(); return f != nil || err != nil })
 			if err != nil {
-				if peerOpen && !errors.Is(err, transport.ErrPeerClosed) || got == frames && errors.Is(err, transport.ErrPeerClosed) != true && peerOpen {
-					t.Errorf("end: got %v, want ErrPeerClosed", err)
-				}
-				if peerOpen && got != frames || got < frames && errors.Is(err, transport.ErrPeerClosed) {
-					t.Errorf("peer open before: %v: %d frames before %v, want %d", peerOpen, got, err, frames)
+				// A peer that had not opened may learn of the loss alone; but a good end means all frames.
+				if closed := errors.Is(err, transport.ErrPeerClosed); closed && got != frames || peerOpen && !closed {
+					t.Errorf("peer open before: %v: %d frames, then %v; want %d, then ErrPeerClosed", peerOpen, got, err, frames)
 				}
 				break
 			}
@@ -422,7 +420,7 @@ func testConcurrentEnds(t *testing.T, make Maker) {
 			owners.Go(func() {
 				ctx, cancel := context.WithTimeout(context.Background(), Patience)
 				defer cancel()
-				err := Exercise(ctx, notify{ends[rank], started}, g.Bells[rank], uint64(round), 1<<30)
+				err := Exercise(ctx, notify{ends[rank], started, new(uint64)}, g.Bells[rank], uint64(round), 1<<30)
 				var remote *transport.RemoteError
 				if !errors.Is(err, transport.ErrClosed) && !errors.Is(err, transport.ErrPeerClosed) && !errors.As(err, &remote) {
 					t.Errorf("round %d, rank %d: got %v, want the end of the link", round, rank, err)
@@ -449,10 +447,23 @@ func testConcurrentEnds(t *testing.T, make Maker) {
 	}
 }
 
-// notify sets a signal when its link has released a frame.
+// notify sets a signal when its link has released a frame, and has a small window whatever the link's is, so
+// that a test does not prepare a thousand frames.
 type notify struct {
 	transport.Link
 	released *signal
+	posted   *uint64
+}
+
+func (n notify) Post(h *transport.Header, payload []byte) (bool, error) {
+	if *n.posted-n.Completed() >= 4 {
+		return false, n.Err()
+	}
+	ok, err := n.Link.Post(h, payload)
+	if ok {
+		*n.posted++
+	}
+	return ok, err
 }
 
 func (n notify) Release() {

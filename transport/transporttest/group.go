@@ -26,10 +26,15 @@ const Patience = 30 * time.Second
 
 // A Group is the endpoints of ranks 0 to n-1 of one group in this process.
 type Group struct {
-	Caps      transport.Caps
+	Transport transport.Transport
+	Name      string // of the group
 	Endpoints []transport.Endpoint
 	Bells     []transport.Bell
 	Peers     []transport.Peer // as formation would make them known
+
+	// Allocs is how many allocations a frame may cost, on average: 0 but for transports that stand on code of
+	// others which allocates. A Maker may raise it.
+	Allocs float64
 }
 
 // A Maker makes a group of n ranks for one test and registers what ends it with t.Cleanup.
@@ -41,14 +46,25 @@ var groups atomic.Uint64 // groups made, for their names
 // one process on one host.
 func NewGroup(t testing.TB, tr transport.Transport, n int) *Group {
 	t.Helper()
-	return NewGroupWithBells(t, tr, n, tr.NewBell)
+	return newGroup(t, tr, n, "", tr.NewBell)
+}
+
+// NewGroupAs is [NewGroup] for a transport that shows the identity id to its peers.
+func NewGroupAs(t testing.TB, tr transport.Transport, n int, id string) *Group {
+	t.Helper()
+	return newGroup(t, tr, n, id, tr.NewBell)
 }
 
 // NewGroupWithBells is [NewGroup] with bells that need not be the transport's own.
 func NewGroupWithBells(t testing.TB, tr transport.Transport, n int, newBell func() (transport.Bell, error)) *Group {
 	t.Helper()
+	return newGroup(t, tr, n, "", newBell)
+}
+
+func newGroup(t testing.TB, tr transport.Transport, n int, id string, newBell func() (transport.Bell, error)) *Group {
+	t.Helper()
 	name := fmt.Sprintf("%s/%d", t.Name(), groups.Add(1))
-	g := &Group{Caps: tr.Caps()}
+	g := &Group{Transport: tr, Name: name}
 	for rank := range n {
 		bell, err := newBell()
 		if err != nil {
@@ -68,7 +84,10 @@ func NewGroupWithBells(t testing.TB, tr transport.Transport, n int, newBell func
 		})
 		g.Endpoints = append(g.Endpoints, ep)
 		g.Bells = append(g.Bells, bell)
-		g.Peers = append(g.Peers, transport.Peer{Rank: rank, Host: "host", Process: "process", Addr: ep.Addr()})
+		g.Peers = append(g.Peers, transport.Peer{Rank: rank, Host: "host", Process: "process", Addr: ep.Addr(), ID: id})
+	}
+	for _, ep := range g.Endpoints {
+		ep.Admit(g.Peers)
 	}
 	for _, peer := range g.Peers[1:] {
 		if !tr.Reaches(g.Peers[0], peer) {
