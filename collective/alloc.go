@@ -35,4 +35,4 @@ func (c *Comm) AllocBlock(t buffer.DType, n int) (buffer.Block, error) {
 }
 
 // FreeBlock is [Free] for a type known at run time only.
-func (c *Comm) FreeBlock(b buffer.Block) error { return c.doors.widest().Free(b.Data) }
+func (c *Comm) FreeBlock(b buffer.Block) error { return c.doors.free(b.Data) }

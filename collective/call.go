@@ -166,7 +166,7 @@ func (c *Comm) runScript(ctx context.Context, sc *engine.Script, k *call) error 
 				return err
 			}
 			if old := c.calls.scratch; old != nil {
-				_ = c.doors.widest().Free(old)
+				_ = c.doors.free(old)
 			}
 			c.calls.scratch = mem
 		}

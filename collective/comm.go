@@ -95,7 +95,7 @@ func newComm(cfg Config, group *membership.Group, d doors) (*Comm, error) {
 	c.engine = engine.New(engine.Config{
 		Rank: cfg.Rank, Size: cfg.Size, Epoch: uint32(c.epoch), Bell: d.bell,
 		Crowded: onHost > min(runtime.NumCPU(), runtime.GOMAXPROCS(0)*onHost/inProcess), Shared: inProcess > 1,
-		Alloc: d.alloc,
+		Alloc: d.alloc, Free: d.free,
 		Open: func(peer int, channel uint16) (transport.Link, error) {
 			return d.open(&self, &group.Members[peer], transport.LinkID{Comm: group.ID, Channel: channel}, cfg.Logger)
 		},
@@ -217,6 +217,8 @@ func asPeer(m *membership.Member, transportName string) transport.Peer {
 // alloc returns memory of the endpoint that reaches furthest: every nearer link can read it, too.
 func (d *doors) alloc(bytes int) ([]byte, error) { return d.widest().Alloc(bytes) }
 
+func (d *doors) free(mem []byte) error { return d.widest().Free(mem) }
+
 func (d *doors) widest() transport.Endpoint {
 	w := 0
 	for i, t := range d.transports {
@@ -281,7 +283,12 @@ func (c *Comm) Close() error {
 	if !c.queue.close(500*time.Millisecond, func() { c.engine.Abort(ErrClosed) }) {
 		return nil
 	}
-	err := c.engine.Close(ErrClosed)
+	err := errors.Join(c.engine.Close(ErrClosed), c.doors.close())
+	c.engine.Free()
+	if mem := c.calls.scratch; mem != nil {
+		_ = c.doors.free(mem) // as for the engine's
+		c.calls.scratch = nil
+	}
 	c.cfg.Logger.Debug("closed", "group", c.cfg.Group, "rank", c.cfg.Rank)
-	return errors.Join(err, c.doors.close())
+	return err
 }

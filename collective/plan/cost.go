@@ -31,7 +31,7 @@ func newModel(g *topology.Graph) model {
 	if c := g.Cores(); c > 0 {
 		m.crowd = max(1, float64(m.perHost)/float64(c))
 	}
-	m.near.Alpha *= m.crowd
+	m.near.Alpha = m.near.Alpha*m.crowd + (m.crowd-1)*turn
 	m.near.Beta *= m.crowd
 	m.gamma *= m.crowd
 	m.far = m.near
@@ -47,6 +47,13 @@ func newModel(g *topology.Graph) model {
 	}
 	return m
 }
+
+// turn is how long a rank that waits for one on the same core takes to give the core away and get it back.
+const turn = 3e-6
+
+// nary returns what part of the cost of two-operand reductions one reduction of n operands has: each operand is read
+// and the result written once, where a chain reads and writes the partial result every time.
+func nary(n float64) float64 { return (n + 1) / (3 * (n - 1)) }
 
 func log2(n int) float64 { return math.Ceil(math.Log2(float64(max(n, 1)))) }
 
@@ -107,12 +114,12 @@ func (m *model) seconds(v Variant, req Request) float64 {
 		return part * t
 	case Direct:
 		if v.OneShot {
-			return m.far.Alpha + (n-2)*gap*m.far.Alpha + (n-1)*s*(m.far.Beta+gamma)
+			return m.far.Alpha + (n-2)*gap*m.far.Alpha + (n-1)*s*(m.far.Beta+nary(n)*gamma)
 		}
 		if rooted {
 			return m.far.Alpha + (n-1)*(gap*m.far.Alpha+s*m.far.Beta)
 		}
-		return part * (2*m.far.Alpha + 2*(n-2)*gap*m.far.Alpha + 2*(n-1)/n*s*m.far.Beta + (n-1)/n*s*gamma)
+		return part * (2*m.far.Alpha + 2*(n-2)*gap*m.far.Alpha + 2*(n-1)/n*s*m.far.Beta + (n-1)/n*s*nary(n)*gamma)
 	}
 	return m.hierarchy(v, req, s, gamma, part)
 }
@@ -120,9 +127,14 @@ func (m *model) seconds(v Variant, req Request) float64 {
 // hierarchy is a star inside the hosts and a flat schedule between them, over one block a local rank.
 func (m *model) hierarchy(v Variant, req Request, s, gamma, part float64) float64 {
 	p := float64(m.perHost)
-	inside := part * (2*m.near.Alpha + 2*(p-1)*(gap*m.near.Alpha+s/p*m.near.Beta) + (p-1)/p*s*gamma)
+	inside := 0.0
+	if p > 1 {
+		inside = part * (2*m.near.Alpha + 2*(p-2)*gap*m.near.Alpha + 2*(p-1)/p*s*m.near.Beta + (p-1)/p*s*nary(p)*gamma)
+	}
 	if req.Collective.Rooted() {
-		inside = m.near.Alpha + (p-1)*(gap*m.near.Alpha+s*(m.near.Beta+gamma))
+		if p > 1 {
+			inside = m.near.Alpha + (p-1)*(gap*m.near.Alpha+s*m.near.Beta+s*nary(p)*gamma)
+		}
 		p = 1
 	}
 	if m.hosts == 1 {
@@ -156,7 +168,9 @@ func (p *Planner) candidates(req Request) []Candidate {
 			}
 			return -1
 		}
-		return cmp.Compare(a.Seconds, b.Seconds)
+		// All ranks must come to the same choice. Where two variants cost the same, the last bits of a sum depend on the
+		// processor (some multiply and add in one rounding); single precision has none of them.
+		return cmp.Compare(float32(a.Seconds), float32(b.Seconds))
 	})
 	return cs
 }

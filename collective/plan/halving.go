@@ -113,10 +113,11 @@ func (s *halving) leg(v, t int) leg {
 		g.reduce = true
 		g.sendLo, g.sendHi, g.recvLo, g.recvHi = giveLo, giveHi, keepLo, keepHi
 	case 'd':
-		if s.coll != schedule.Broadcast || g.partner != 0 { // the root has it all
+		// In a broadcast the first of a range has had all of it since the scatter.
+		if s.coll != schedule.Broadcast || g.partner != lo {
 			g.sendLo, g.sendHi = keepLo, keepHi
 		}
-		if s.coll != schedule.Broadcast || v != 0 {
+		if s.coll != schedule.Broadcast || v != lo {
 			g.recvLo, g.recvHi = giveLo, giveHi
 		}
 	case 's': // the first of a range gives the upper half to the first of that

@@ -11,7 +11,6 @@
 package plan
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -207,8 +206,6 @@ func (p *Planner) Build(v Variant, req Request) (schedule.Schedule, error) {
 // maxSchedules bounds the memory of a planner whose callers use many roots.
 const maxSchedules = 1024
 
-var errInner = errors.New("plan: no such algorithm between hosts")
-
 func (p *Planner) build(v Variant, req Request) (schedule.Schedule, error) {
 	n := p.g.Size()
 	switch v.Algorithm {
@@ -231,7 +228,7 @@ func (p *Planner) hierarchy(between Algorithm, req Request) (schedule.Schedule, 
 		between = Ring
 	}
 	if between > Direct {
-		return nil, errInner
+		return nil, &RequestError{fmt.Sprintf("algorithm %v between hosts: want one of ring, tree, hd, direct", between)}
 	}
 	switch req.Collective {
 	case schedule.ReduceScatter, schedule.AllGather:
@@ -276,10 +273,10 @@ func (p *Planner) order() order {
 // sliceBytes returns how long slices should be: pipelines along a path want several slices a chunk, the others
 // frames as long as the transports carry.
 func sliceBytes(v Variant, req Request, l schedule.Layout) int {
-	chunk := int(req.Bytes) / l.Chunks()
+	chunk := req.Bytes / int64(l.Chunks())
 	deep := v.Algorithm == Tree || v.Algorithm == Hierarchical || req.Collective.Rooted() && v.Algorithm == Ring
 	if deep {
-		return min(max(chunk/8, 16<<10), 128<<10)
+		return int(min(max(chunk/8, 16<<10), 128<<10))
 	}
 	return 128 << 10
 }

@@ -92,17 +92,11 @@ func (t heap) children(dst []int, p int) []int {
 }
 
 // grouped keeps each host together: a tree over the hosts joins one leader a host, and under it a heap holds the
-// host's other ranks. The leaders of the two trees are different ranks wherever a host has more than one.
+// host's other ranks. The heap of the twin counts from the other end of the host, so that here too no rank has children in
+// both trees: a heap's second half is leaves.
 type grouped struct {
 	g    *topology.Graph
 	over inorder
-}
-
-func (t grouped) leader(h int) int {
-	if t.over.twin && t.g.HostSize(h) > 1 {
-		return 1
-	}
-	return 0
 }
 
 // local returns rank p's host, its place in the host's heap and the host's size.
@@ -110,12 +104,18 @@ func (t grouped) local(p int) (h, q, size int) {
 	r := topology.Rank(p)
 	h = t.g.Host(r)
 	size = t.g.HostSize(h)
-	return h, mod(t.g.LocalIndex(r)-t.leader(h), size), size
+	return h, t.flip(t.g.LocalIndex(r), size), size
 }
 
-func (t grouped) rank(h, q, size int) int {
-	return int(t.g.HostRank(h, (q+t.leader(h))%size))
+// flip turns local indices into places of the heap and back.
+func (t grouped) flip(i, size int) int {
+	if t.over.twin {
+		return size - 1 - i
+	}
+	return i
 }
+
+func (t grouped) rank(h, q, size int) int { return int(t.g.HostRank(h, t.flip(q, size))) }
 
 func (t grouped) parent(p int) int {
 	h, q, size := t.local(p)

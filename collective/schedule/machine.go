@@ -1,10 +1,6 @@
 package schedule
 
-import (
-	"math"
-
-	"github.com/ringtree/ringtree/topology"
-)
+import "github.com/ringtree/ringtree/topology"
 
 // A Step is what a lane may do next: slice Slice of operations First..First+Width-1. Width is over 1 only
 // for a joint reduction, whose operands are taken together.
@@ -181,7 +177,8 @@ func (m *Machine) passed(l Lane, i, slice int32, stream bool) bool {
 	return done > slice
 }
 
-// Start says that the step which Ready returned has begun; the lane may go on to the next.
+// Start says that the step which Ready returned has begun; the lane may go on to the next. It panics past the end of the
+// lane.
 func (m *Machine) Start(l Lane) {
 	ln := &m.lanes[l]
 	if ln.start.width == 0 {
@@ -192,7 +189,7 @@ func (m *Machine) Start(l Lane) {
 }
 
 // Complete says that the oldest started step of the lane has finished: for a send, that its data may be
-// overwritten.
+// overwritten. It panics when no step has started and is not complete.
 func (m *Machine) Complete(l Lane) {
 	ln := &m.lanes[l]
 	if ln.done.width == 0 || ln.done == ln.start {
@@ -215,76 +212,4 @@ func (m *Machine) Oldest(l Lane) (st Step, ok bool) {
 		st.Width = int(c.width)
 	}
 	return st, true
-}
-
-// A Program is the part of a schedule that concerns one rank, computed once. It is a Schedule that answers for that
-// rank only.
-type Program struct {
-	s     Schedule
-	r     topology.Rank
-	lanes [][]entry
-}
-
-type entry struct {
-	op    Op
-	width int32 // of the unit, at its first operation
-	joint bool
-}
-
-// Compile computes the operations of rank r. It returns nil when there are more than limit (0: no limit).
-func Compile(s Schedule, r topology.Rank, limit int) *Program {
-	if limit <= 0 {
-		limit = math.MaxInt
-	}
-	p := &Program{s: s, r: r, lanes: make([][]entry, 2*s.Channels())}
-	total := 0
-	for l := range p.lanes {
-		for i := 0; ; i++ {
-			op, ok := s.At(r, Lane(l), i)
-			if !ok {
-				break
-			}
-			if total++; total > limit {
-				return nil
-			}
-			resolve(&op, s, r)
-			p.lanes[l] = append(p.lanes[l], entry{op: op})
-		}
-		for i := 0; i < len(p.lanes[l]); {
-			w, joint := Fuse(s, r, Lane(l), i)
-			p.lanes[l][i].width, p.lanes[l][i].joint = int32(w), joint
-			i += w
-		}
-	}
-	return p
-}
-
-// Ranks returns the size of the whole group.
-func (p *Program) Ranks() int { return p.s.Ranks() }
-
-// Channels returns how many channels the schedule uses.
-func (p *Program) Channels() int { return len(p.lanes) / 2 }
-
-// Layout returns how the schedule cuts the vector.
-func (p *Program) Layout() Layout { return p.s.Layout() }
-
-// At returns operation i of a lane; for ranks other than the program's own it asks the schedule.
-func (p *Program) At(r topology.Rank, l Lane, i int) (Op, bool) {
-	if r != p.r {
-		return p.s.At(r, l, i)
-	}
-	if ops := p.lanes[l]; uint(i) < uint(len(ops)) {
-		return ops[i].op, true
-	}
-	return Op{}, false
-}
-
-// Len returns how many operations the lane has.
-func (p *Program) Len(l Lane) int { return len(p.lanes[l]) }
-
-func (p *Program) fuse(l Lane, i int) (int, bool) {
-	if i >= len(p.lanes[l]) {
-		return 0, false
-	}
-	return int(p.lanes[l][i].width), p.lanes[l][i].joint
 }

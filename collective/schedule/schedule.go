@@ -222,19 +222,13 @@ func (l Layout) Longest(length int) int {
 	return (b + l.Pieces - 1) / l.Pieces
 }
 
-// Split returns part i, [lo, hi), of length elements cut into parts; the first length mod parts parts are one
-// longer than the others. Part number parts is the empty one at the end.
+// Split cuts length elements into parts and returns part i as the range lo to hi (exclusive). The parts follow each
+// other without gap; the first length mod parts of them are one longer than the others. Part number parts is the
+// empty one at the end. parts must be positive, i in [0, parts] and length at least 0.
 func Split(length, parts, i int) (lo, hi int) {
-	q, r := length/parts, length%parts
-	lo = i*q + min(i, r)
-	if i >= parts {
-		return length, length
-	}
-	hi = lo + q
-	if i < r {
-		hi++
-	}
-	return lo, hi
+	q := length / parts
+	r := length - q*parts
+	return i*q + min(i, r), min((i+1)*q+min(i+1, r), length)
 }
 
 // A Schedule is one collective for one group: a pure function, safe for concurrent use.

@@ -36,6 +36,11 @@ func (e *Engine) freeAside(ctx context.Context, sc *Script) error {
 		if err != nil {
 			return err
 		}
+		if a.mem != nil {
+			if err := e.cfg.Free(a.mem); err != nil {
+				return err
+			}
+		}
 		a.mem = mem
 	}
 	a.used, a.filled = true, 0

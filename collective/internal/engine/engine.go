@@ -26,8 +26,9 @@ type Config struct {
 	Crowded bool
 	// Shared says that other goroutines of this process are ranks too: then yielding is to them.
 	Shared bool
-	// Alloc gets memory that links send by reference, for small messages that are copied aside.
+	// Alloc gets memory that links send by reference, for small messages that are copied aside. Free gives it back.
 	Alloc func(bytes int) ([]byte, error)
+	Free  func(mem []byte) error
 }
 
 // controlChannel is the channel on which neighbours (rank ± 1) tell each other what they wait for, once an operation has
@@ -75,6 +76,19 @@ type conn struct {
 	posted uint64
 	aside  [2]uint64 // posted count after the last frame out of each aside buffer
 	hailed bool      // control: this operation's announcement is posted
+	held   bool      // Poll has returned a frame that is not released
+}
+
+// Poll and Release are the link's, and know of a frame that is held.
+func (c *conn) Poll() (*transport.Frame, error) {
+	f, err := c.Link.Poll()
+	c.held = c.held || f != nil
+	return f, err
+}
+
+func (c *conn) Release() {
+	c.held = false
+	c.Link.Release()
 }
 
 // A lane is the driver's side of a schedule.Lane: the sends that have started and are not complete.
@@ -437,6 +451,23 @@ func (e *Engine) Close(cause error) error {
 	var errs []error
 	for _, c := range e.conns {
 		errs = append(errs, c.Close())
+		// What follows shows the link that its owner reads it no more. Until then, or until it is collected, it keeps
+		// its memory, and a process has only so many mappings.
+		if c.held {
+			c.Release()
+		}
+		_, _ = c.Poll()
 	}
 	return errors.Join(errs...)
+}
+
+// Free gives back the engine's memory. Its endpoints must be closed: until then peers may learn where the memory is, and
+// read it.
+func (e *Engine) Free() {
+	for i := range e.asides {
+		if mem := e.asides[i].mem; mem != nil {
+			_ = e.cfg.Free(mem) // an endpoint that forgets its memory when it closes says no
+			e.asides[i].mem = nil
+		}
+	}
 }
