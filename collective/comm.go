@@ -16,7 +16,6 @@ import (
 	"github.com/ringtree/ringtree/collective/schedule"
 	"github.com/ringtree/ringtree/topology"
 	"github.com/ringtree/ringtree/transport"
-	"github.com/ringtree/ringtree/transport/all"
 )
 
 // Epoch is a generation of a group's membership. Frames of another epoch are dropped.
@@ -33,6 +32,7 @@ type Comm struct {
 	engine  *engine.Engine
 	calls   callCache
 	queue   queue
+	own     owned        // what Join made for this communicator alone
 	splits  atomic.Int64 // operations that make communicators, for their names
 }
 
@@ -46,31 +46,46 @@ type doors struct {
 // Join makes this rank a member of a group and returns when all its ranks have joined, or with an error when ctx ends
 // first: [*ConfigError], or one that Is membership.ErrForming, with the ranks that are missing or the reason of a
 // refusal.
+//
+// Ranks of one host find each other by the group's name. Ranks of several hosts come by an invitation, which any of
+// them can make; the process that made it must be among them, and is nobody special once the group has formed.
 func Join(ctx context.Context, cfg Config) (*Comm, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Transports == nil {
-		cfg.Transports = all.Transports()
-	}
-	d, err := openDoors(ctx, cfg.Transports, cfg.Group, cfg.Rank)
+	own, err := cfg.meet(ctx)
 	if err != nil {
 		return nil, err
 	}
-	form := membership.OnHost
-	if d.inProcess() {
-		form = membership.Local
+	c, err := join(ctx, cfg)
+	if err != nil {
+		return nil, errors.Join(err, own.close())
 	}
-	group, err := form(ctx, cfg.Group, cfg.Size, d.member(cfg.Rank, cfg.Host))
+	c.own = own
+	cfg.Logger.Debug("joined", "group", cfg.Group, "rank", c.cfg.Rank, "size", cfg.Size)
+	return c, nil
+}
+
+// join opens this rank's endpoints and forms the group. cfg is complete.
+func join(ctx context.Context, cfg Config) (*Comm, error) {
+	seat := cfg.Rank
+	if seat == AnyRank {
+		seat = int(membership.NewID() >> 34) // no other rank is likely to have it
+	}
+	d, err := openDoors(ctx, cfg.Transports, cfg.Group, seat)
+	if err != nil {
+		return nil, err
+	}
+	group, rank, err := cfg.form(ctx, &d, d.member(cfg, seat))
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
+	cfg.Rank = rank
 	c, err := newComm(cfg, group, d)
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
-	cfg.Logger.Debug("joined", "group", cfg.Group, "rank", cfg.Rank, "size", cfg.Size)
 	return c, nil
 }
 
@@ -92,10 +107,18 @@ func newComm(cfg Config, group *membership.Group, d doors) (*Comm, error) {
 			inProcess++
 		}
 	}
+	// Small messages are copied aside and may be read after this rank has left. Ranks of this process read them where they
+	// are, so there they must be memory that the collector keeps as long as somebody does.
+	alloc, free := d.alloc, d.free
+	if inProcess > 1 && d.near() {
+		alloc = func(bytes int) ([]byte, error) { return make([]byte, bytes), nil }
+		free = func([]byte) error { return nil }
+	}
+	d.admit(group)
 	c.engine = engine.New(engine.Config{
 		Rank: cfg.Rank, Size: cfg.Size, Epoch: uint32(c.epoch), Bell: d.bell,
-		Crowded: onHost > min(runtime.NumCPU(), runtime.GOMAXPROCS(0)*onHost/inProcess), Shared: inProcess > 1,
-		Alloc: d.alloc, Free: d.free,
+		Crowded: onHost > min(runtime.NumCPU(), runtime.GOMAXPROCS(0)*onHost/inProcess), Shared: inProcess > 1 || d.networked(),
+		Alloc: alloc, Free: free,
 		Open: func(peer int, channel uint16) (transport.Link, error) {
 			return d.open(&self, &group.Members[peer], transport.LinkID{Comm: group.ID, Channel: channel}, cfg.Logger)
 		},
@@ -172,6 +195,16 @@ func openDoors(ctx context.Context, ts []transport.Transport, group string, rank
 	return d, nil
 }
 
+// near reports whether some transport joins ranks of one process by reference.
+func (d *doors) near() bool {
+	for _, t := range d.transports {
+		if c := t.Caps(); c.Scope == transport.ScopeProcess && c.ByReference {
+			return true
+		}
+	}
+	return false
+}
+
 // inProcess reports whether no transport reaches beyond this process.
 func (d *doors) inProcess() bool {
 	for _, t := range d.transports {
@@ -183,9 +216,9 @@ func (d *doors) inProcess() bool {
 }
 
 // member describes this rank to the others.
-func (d *doors) member(rank int, label string) membership.Member {
+func (d *doors) member(cfg Config, seat int) membership.Member {
 	m := membership.Member{
-		Rank: rank, Host: membership.HostID(), Label: label, Process: membership.ProcessID(), PID: os.Getpid(),
+		Rank: cfg.Rank, Seat: seat, ID: cfg.identity(), Host: hostID(), Label: cfg.Host, Process: membership.ProcessID(), PID: os.Getpid(),
 		Cores: runtime.NumCPU(), Addrs: make(map[string]string, len(d.endpoints)),
 	}
 	if m.Label == "" {
@@ -197,21 +230,27 @@ func (d *doors) member(rank int, label string) membership.Member {
 	return m
 }
 
-// open opens the link to a peer on the best transport that reaches it.
+// open opens the link to a peer on the best transport that reaches it. Ranks that count as being on different hosts are
+// joined as if they were, over a network, where both offer one.
 func (d *doors) open(self, peer *membership.Member, id transport.LinkID, log *slog.Logger) (transport.Link, error) {
-	for i, t := range d.transports {
-		from, to := asPeer(self, t.Name()), asPeer(peer, t.Name())
-		if to.Addr == "" || !t.Reaches(from, to) {
-			continue
+	for _, asLabelled := range []bool{true, false} {
+		for i, t := range d.transports {
+			from, to := asPeer(self, t.Name()), asPeer(peer, t.Name())
+			if asLabelled && self.Label != peer.Label {
+				from.Host, from.Process = "", ""
+			}
+			if to.Addr == "" || !t.Reaches(from, to) {
+				continue
+			}
+			log.Debug("link", "rank", self.Rank, "peer", peer.Rank, "channel", id.Channel, "transport", t.Name())
+			return d.endpoints[i].Open(to, id)
 		}
-		log.Debug("link", "rank", self.Rank, "peer", peer.Rank, "channel", id.Channel, "transport", t.Name())
-		return d.endpoints[i].Open(to, id)
 	}
 	return nil, transport.ErrUnreachable
 }
 
 func asPeer(m *membership.Member, transportName string) transport.Peer {
-	return transport.Peer{Rank: m.Rank, Host: m.Host, Process: m.Process, Addr: m.Addrs[transportName]}
+	return transport.Peer{Rank: m.Seat, ID: m.ID, Host: m.Host, Process: m.Process, Addr: m.Addrs[transportName]}
 }
 
 // alloc returns memory of the endpoint that reaches furthest: every nearer link can read it, too.
@@ -290,5 +329,5 @@ func (c *Comm) Close() error {
 		c.calls.scratch = nil
 	}
 	c.cfg.Logger.Debug("closed", "group", c.cfg.Group, "rank", c.cfg.Rank)
-	return err
+	return errors.Join(err, c.own.close())
 }

@@ -4,18 +4,27 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/ringtree/ringtree/collective/membership"
 	"github.com/ringtree/ringtree/collective/plan"
 	"github.com/ringtree/ringtree/topology"
 	"github.com/ringtree/ringtree/transport"
+	"github.com/ringtree/ringtree/transport/p2p"
 )
 
 // Config says which rank of which group a [Join] is for. Join copies and validates it; the zero value of a field
 // means what the field's comment says.
 type Config struct {
-	// Rank is this rank's number, 0 to Size-1; every number joins once.
+	// Rank is this rank's number, 0 to Size-1; every number joins once. With an Invitation it may be [AnyRank].
 	Rank int
-	// Size is the number of ranks of the group, the same on all of them.
+	// Size is the number of ranks of the group, the same on all of them. With an Invitation it may be 0: the
+	// invitation's.
 	Size int
+	// Invitation is the way into a group on a network: a line that [Invite] made, "rt1:…". "": the group is found by
+	// name, on this host.
+	Invitation string
+	// Peer is this process's identity and its control streams, for groups that reach beyond this host; it outlives
+	// the communicator. nil: where an Invitation needs one, Join makes one for the communicator.
+	Peer *p2p.Host
 	// Group is the name under which the ranks find each other: in this process, or, when a transport reaches
 	// further, among this user's processes on this host. "" is "default".
 	Group string
@@ -50,7 +59,20 @@ func argError(field, format string, args ...any) error {
 
 // withDefaults returns the validated config with every default filled in but the transports.
 func (c Config) withDefaults() (Config, error) {
+	if c.Invitation != "" {
+		inv, err := membership.ParseInvitation(c.Invitation)
+		if err != nil {
+			return c, err
+		}
+		if c.Size == 0 {
+			c.Size = inv.Size
+		}
+		if c.Size != inv.Size {
+			return c, argError("Config.Size", "%d ranks, the invitation is to a group of %d", c.Size, inv.Size)
+		}
+	}
 	switch {
+	case c.Invitation != "" && c.Rank == AnyRank:
 	case c.Size < 1:
 		return c, argError("Config.Size", "%d ranks", c.Size)
 	case c.Size > topology.MaxRanks:
@@ -66,6 +88,9 @@ func (c Config) withDefaults() (Config, error) {
 		if t == nil {
 			return c, argError("Config.Transports", "number %d is nil", i)
 		}
+	}
+	if c.Topology != nil && c.Rank == AnyRank {
+		return c, argError("Config.Topology", "it needs a given rank")
 	}
 	if c.Group == "" {
 		c.Group = "default"

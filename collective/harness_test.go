@@ -21,6 +21,9 @@ import (
 // patience only ends a test that hangs.
 const patience = 60 * time.Second
 
+// shortTime is a deadline that is meant to pass.
+const shortTime = 300 * time.Millisecond
+
 // A layout says how the ranks of a test's group are linked and placed.
 type layout struct {
 	ranks     int

@@ -139,20 +139,25 @@ func (o *operation) want(r int) ([]byte, bool) {
 	return o.outcome(), true
 }
 
-// A memory gives a rank what it calls with.
-type memory func(c *collective.Comm, t buffer.DType, n int) (buffer.Block, error)
-
-// plain is memory of the Go heap.
-func plain(_ *collective.Comm, t buffer.DType, n int) (buffer.Block, error) { return newBlock(t, n), nil }
-
-// registered is memory of the communicator.
-func registered(c *collective.Comm, t buffer.DType, n int) (buffer.Block, error) {
-	return c.AllocBlock(t, n)
+// A memory gives a rank what it calls with, and takes it back.
+type memory struct {
+	alloc func(c *collective.Comm, t buffer.DType, n int) (buffer.Block, error)
+	free  func(c *collective.Comm, b buffer.Block) error
 }
 
+var (
+	// plain is memory of the Go heap.
+	plain = memory{
+		func(_ *collective.Comm, t buffer.DType, n int) (buffer.Block, error) { return newBlock(t, n), nil },
+		func(*collective.Comm, buffer.Block) error { return nil },
+	}
+	// registered is memory of the communicator.
+	registered = memory{(*collective.Comm).AllocBlock, (*collective.Comm).FreeBlock}
+)
+
 // run calls o on one rank and checks what comes of it: the output, the untouched input and the bytes around both.
-func (o *operation) run(ctx context.Context, c *collective.Comm, alloc memory) error {
-	n, r := c.Size(), c.Rank()
+func (o *operation) run(ctx context.Context, c *collective.Comm, m memory) error {
+	n := c.Size()
 	if o.coll == schedule.Barrier {
 		return collective.Barrier(ctx, c)
 	}
@@ -163,12 +168,21 @@ func (o *operation) run(ctx context.Context, c *collective.Comm, alloc memory) e
 	case schedule.AllGather:
 		out *= n
 	}
-	// One piece of memory: guard, src, guard, dst, guard.
-	const guard = 5
-	mem, err := alloc(c, o.dtype, 3*guard+in+out)
+	mem, err := m.alloc(c, o.dtype, 3*guard+in+out)
 	if err != nil {
 		return err
 	}
+	if err := o.call(ctx, c, mem, in, out); err != nil {
+		return err
+	}
+	return m.free(c, mem)
+}
+
+// guard is how many elements before, between and behind input and output must not change.
+const guard = 5
+
+func (o *operation) call(ctx context.Context, c *collective.Comm, mem buffer.Block, in, out int) error {
+	n, r := c.Size(), c.Rank()
 	fill(mem.Data)
 	src, dst := mem.Slice(guard, guard+in), mem.Slice(2*guard+in, 2*guard+in+out)
 	if o.inPlace {
@@ -188,6 +202,7 @@ func (o *operation) run(ctx context.Context, c *collective.Comm, alloc memory) e
 		copy(src.Data, o.inputs[r]())
 	}
 	before := bytes.Clone(mem.Data)
+	var err error
 	switch o.coll {
 	case schedule.AllReduce:
 		err = c.AllReduceBlock(ctx, dst, src, o.op)

@@ -24,7 +24,7 @@ func (c *Comm) Split(ctx context.Context, color, key int) (*Comm, error) {
 		c.Abort(err)
 		return nil, err
 	}
-	parts, err := c.exchange(ctx, part{Color: color, Key: key, ID: membership.NewID(), Member: d.member(c.cfg.Rank, c.group.Members[c.cfg.Rank].Label)})
+	parts, err := c.exchange(ctx, part{Color: color, Key: key, ID: membership.NewID(), Member: d.member(c.splitConfig(), c.cfg.Rank)})
 	if err != nil || color < 0 {
 		return nil, errors.Join(err, d.close())
 	}
@@ -91,4 +91,11 @@ func (c *Comm) exchange(ctx context.Context, mine part) ([]part, error) {
 		}
 	}
 	return parts, nil
+}
+
+// splitConfig is this rank's configuration with the host that it counts as.
+func (c *Comm) splitConfig() Config {
+	cfg := c.cfg
+	cfg.Host = c.group.Members[c.cfg.Rank].Label
+	return cfg
 }

@@ -2,8 +2,9 @@ package bucket
 
 import (
 	"math/rand/v2"
-	"reflect"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestAssign(t *testing.T) {
@@ -30,8 +31,9 @@ func TestAssign(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := assign(tt.lengths, tt.elem, tt.first, tt.limit); !reflect.DeepEqual(got, tt.want) {
-				t.Errorf("assign = %+v, want %+v", got, tt.want)
+			got := assign(tt.lengths, tt.elem, tt.first, tt.limit)
+			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(layout{}, span{})); diff != "" {
+				t.Errorf("assign (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -105,7 +105,7 @@ func dial(ctx context.Context, addr, name string) (*net.UnixConn, error) {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			return nil, &IncompleteError{Group: name, Cause: context.Cause(ctx)}
+			return nil, &IncompleteError{Group: name, Missing: []int{0}, Cause: context.Cause(ctx)}
 		}
 	}
 }
@@ -127,8 +127,9 @@ func host(ctx context.Context, addr, name string, size int, self Member) (*Group
 	var (
 		mu    sync.Mutex
 		wg    sync.WaitGroup
-		conns = make(map[net.Conn]int) // to the rank that it joined for, or -1
+		conns = make(map[net.Conn]bool) // that are served
 		group *Group
+		over  bool // rank 0 has taken its decision: who comes later is too late
 		ready = make(chan struct{})
 	)
 	settle := func() { // with mu held
@@ -139,7 +140,12 @@ func host(ctx context.Context, addr, name string, size int, self Member) (*Group
 	}
 	serve := func(conn *net.UnixConn) {
 		defer wg.Done()
-		defer conn.Close()
+		defer func() {
+			_ = conn.Close()
+			mu.Lock()
+			defer mu.Unlock()
+			delete(conns, conn)
+		}()
 		refuse := func(reason string) { _ = writeMessage(conn, answer{Refused: reason}) }
 		if err := checkUser(conn); err != nil {
 			refuse(err.Error())
@@ -157,8 +163,9 @@ func host(ctx context.Context, addr, name string, size int, self Member) (*Group
 		err := error(nil)
 		if group != nil {
 			err = &RefusedError{Reason: "the group is complete"}
+		} else if over {
+			err = &RefusedError{Reason: "rank 0 has given up"}
 		} else if err = r.add(h.Member, h.Size); err == nil {
-			conns[conn] = h.Member.Rank
 			settle()
 		}
 		mu.Unlock()
@@ -175,7 +182,6 @@ func host(ctx context.Context, addr, name string, size int, self Member) (*Group
 		g := group
 		if g == nil {
 			r.remove(h.Member.Rank)
-			delete(conns, conn)
 		}
 		mu.Unlock()
 		if g != nil {
@@ -189,11 +195,21 @@ func host(ctx context.Context, addr, name string, size int, self Member) (*Group
 	wg.Go(func() {
 		for {
 			conn, err := l.Accept()
-			if err != nil {
+			if errors.Is(err, net.ErrClosed) {
 				return
 			}
+			if err != nil { // out of file descriptors, say: that may pass
+				select {
+				case <-time.After(5 * time.Millisecond):
+				case <-ctx.Done():
+				}
+				continue
+			}
 			mu.Lock()
-			conns[conn] = -1
+			conns[conn] = true
+			if over {
+				_ = conn.SetReadDeadline(time.Now())
+			}
 			mu.Unlock()
 			wg.Add(1)
 			go serve(conn.(*net.UnixConn))
@@ -205,6 +221,7 @@ func host(ctx context.Context, addr, name string, size int, self Member) (*Group
 	}
 	_ = l.Close()
 	mu.Lock()
+	over = true
 	for conn := range conns { // ends the reads
 		_ = conn.SetReadDeadline(time.Now())
 	}

@@ -19,9 +19,11 @@ import (
 // A Member is one rank as the others need to know it.
 type Member struct {
 	Rank    int               `json:"rank"`
-	Host    string            `json:"host"`    // identity of the machine
-	Label   string            `json:"label"`   // host that the rank counts as in the topology
-	Process string            `json:"process"` // identity of the process
+	Seat    int               `json:"seat"`         // number that its endpoints were made with: the rank, unless the group chose that
+	ID      string            `json:"id,omitempty"` // cryptographic identity of the process; "" where none is proved
+	Host    string            `json:"host"`         // identity of the machine
+	Label   string            `json:"label"`        // host that the rank counts as in the topology
+	Process string            `json:"process"`      // identity of the process
 	PID     int               `json:"pid"`
 	Cores   int               `json:"cores"` // that the process may use
 	Addrs   map[string]string `json:"addrs"` // transport name to endpoint address
@@ -52,11 +54,16 @@ var ErrForming = errors.New("membership: group did not form")
 // A RefusedError is a rank that the group did not take.
 type RefusedError struct {
 	Group  string
-	Rank   int
+	Rank   int    // [AnyRank]: it asked for none
+	Peer   string // the identity at the other end of the refusal; "" where none is proved
+	Code   Code
 	Reason string
 }
 
 func (e *RefusedError) Error() string {
+	if e.Rank == AnyRank {
+		return fmt.Sprintf("membership: group %q refused a member: %s", e.Group, e.Reason)
+	}
 	return fmt.Sprintf("membership: group %q refused rank %d: %s", e.Group, e.Rank, e.Reason)
 }
 
@@ -65,13 +72,13 @@ func (e *RefusedError) Unwrap() error { return ErrForming }
 // An IncompleteError is a group that some ranks did not join in time.
 type IncompleteError struct {
 	Group   string
-	Missing []int // nil: not known here
+	Missing []int // nil: not known here, rank 0 knows
 	Cause   error // the context's
 }
 
 func (e *IncompleteError) Error() string {
 	if e.Missing == nil {
-		return fmt.Sprintf("membership: group %q: rank 0 was not found: %v", e.Group, e.Cause)
+		return fmt.Sprintf("membership: group %q: other ranks have not joined: %v", e.Group, e.Cause)
 	}
 	shown := make([]string, 0, 9)
 	for i, r := range e.Missing {

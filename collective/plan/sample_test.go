@@ -40,6 +40,7 @@ func checkSample(t *testing.T, g *topology.Graph, v Variant, c schedule.Collecti
 
 // TestSampleLargeGroups checks 200 random groups, each with the next of all pairs of collective and variant.
 func TestSampleLargeGroups(t *testing.T) {
+	t.Parallel()
 	const seed = 7
 	rng := rand.New(rand.NewPCG(seed, 0))
 	type pair struct {
@@ -90,6 +91,7 @@ func TestSampleLargeGroups(t *testing.T) {
 // TestSample65536 checks every pair of collective and variant at 65,536 ranks, or at the largest group where all-to-all
 // patterns are sampled.
 func TestSample65536(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("sampling 65,536 ranks takes seconds")
 	}

@@ -1,6 +1,6 @@
 package schedule
 
-// A thread is a lane of a rank: rank × lanes + lane. An event is the count-th step of a thread, from 1 on.
+// An event is the count-th step of a thread, from 1 on. Threads are numbered rank × lanes + lane.
 type event struct {
 	thread int32
 	count  uint16

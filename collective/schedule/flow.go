@@ -218,7 +218,7 @@ func (f *flow) value(k int32) error {
 	return nil
 }
 
-// lane of a rank.
+// A place is a lane of a rank.
 type place struct {
 	rank topology.Rank
 	lane Lane

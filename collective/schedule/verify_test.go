@@ -44,7 +44,7 @@ func TestVerifyRejects(t *testing.T) {
 		want   schedule.Contract
 		edit   edit
 		reason string
-		sample bool // VerifySample sees it too, and says the same
+		sample bool // VerifySample sees it too, perhaps from the other end
 	}{
 		{"unknown kind", pair(), allReduce, op(1, 1, 1, func(o *schedule.Op) { o.Kind = 9 }), "Kind(9)", true},
 		{"no kind", pair(), allReduce, op(1, 0, 1, func(o *schedule.Op) { o.Kind = 0 }), "Kind(0)", true},
@@ -119,8 +119,8 @@ func TestVerifyRejects(t *testing.T) {
 			t.Errorf("%s: got %q, want it to say %q", c.name, err, c.reason)
 		}
 		err = schedule.VerifySample(s, c.want, rand.New(rand.NewPCG(2, 0)), 40)
-		if c.sample && (!errors.As(err, &ve) || !strings.Contains(err.Error(), c.reason)) {
-			t.Errorf("%s: VerifySample: got %v, want it to say %q", c.name, err, c.reason)
+		if c.sample && !errors.As(err, &ve) {
+			t.Errorf("%s: VerifySample: got %v, want a *VerifyError", c.name, err)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ringtree/ringtree/collective/buffer"
 	"github.com/ringtree/ringtree/collective/schedule"
+	"github.com/ringtree/ringtree/examples/internal/links"
 )
 
 // options is the command line, checked.
@@ -33,6 +34,9 @@ type options struct {
 	threads   int // ranks per process
 	hosts     int // 0: one
 	transport string
+	conns     int    // connections a peer over a network; 0: the transport's default
+	invite    int    // ranks of the group that this process invites to; 0: none
+	join      string // invitation
 	algo      string
 	alloc     string
 	json      string
@@ -41,8 +45,17 @@ type options struct {
 	timeout   time.Duration
 }
 
-// ranks is the size of the communicator.
-func (o *options) ranks() int { return o.processes * o.threads }
+// ranks is the size of the communicator, as far as the flags tell: of a group that it joins by invitation, the
+// invitation does.
+func (o *options) ranks() int {
+	if o.invite > 0 {
+		return o.invite
+	}
+	return o.processes * o.threads
+}
+
+// invited reports whether the group is formed by an invitation, of processes that were started one by one.
+func (o *options) invited() bool { return o.invite > 0 || o.join != "" }
 
 // A combination makes one time of the times of all ranks.
 type combination int
@@ -55,7 +68,7 @@ const (
 )
 
 var (
-	transportNames = []string{"auto", "mem", "shm"}
+	transportNames = links.Names()
 	algoNames      = []string{"auto", "ring", "tree", "hd", "direct", "hier"}
 	allocNames     = []string{"registered", "plain"}
 )
@@ -156,6 +169,9 @@ func parseFlags(args []string) (*options, error) {
 	})
 	add("coll", func(s string) (err error) { o.coll, err = parseColl(s); return err })
 	add("transport", word(&o.transport, transportNames))
+	add("conns", number(&o.conns, 0))
+	add("invite", number(&o.invite, 1))
+	add("join", func(s string) error { o.join = s; return nil })
 	add("algo", word(&o.algo, algoNames))
 	add("alloc", word(&o.alloc, allocNames))
 	add("J", file(&o.json))
@@ -188,6 +204,12 @@ func parseFlags(args []string) (*options, error) {
 	if given["i"] && !given["f"] {
 		o.sweep.factor = 1
 	}
+	if o.invited() {
+		if given["np"] && o.processes != 1 {
+			return nil, &usageError{"-np starts processes here: with -invite and -join each process is started by hand"}
+		}
+		o.processes = 1
+	}
 	return o.checked()
 }
 
@@ -208,7 +230,17 @@ func (o *options) checked() (*options, error) {
 		return refuse("-b %d is larger than -e %d", o.sweep.first, o.sweep.last)
 	case o.sweep.factor == 1 && o.sweep.step == 0:
 		return refuse("-f 1 needs a step of at least 1 byte (-i)")
-	case o.root >= ranks:
+	case o.invite > 0 && o.join != "":
+		return refuse("-invite makes a group and -join enters one: give one of them")
+	case o.invited() && (o.transport == "mem" || o.transport == "shm"):
+		return refuse("-transport %s does not reach beyond this host: use auto, quic or tcp with an invitation", o.transport)
+	case o.invite > 0 && o.invite < o.threads:
+		return refuse("-invite %d: this process alone has %d ranks", o.invite, o.threads)
+	case o.conns > 32:
+		return refuse("-conns %d: at most 32", o.conns)
+	case o.join != "" && (o.root > 0 || o.hosts > 0):
+		return refuse("-r and -hosts need to know the number of ranks: not with -join")
+	case o.join == "" && o.root >= ranks:
 		return refuse("-r %d: there are %d ranks", o.root, ranks)
 	case o.transport == "mem" && o.processes > 1:
 		return refuse("-transport mem joins the goroutines of one process: use -np 1 -t %d", ranks)

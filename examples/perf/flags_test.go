@@ -3,10 +3,11 @@ package main
 import (
 	"errors"
 	"flag"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/ringtree/ringtree/collective/buffer"
 )
@@ -50,8 +51,12 @@ func TestParseFlags(t *testing.T) {
 	}
 	for _, test := range tests {
 		got, err := parseFlags(strings.Fields(test.line))
-		if err != nil || !reflect.DeepEqual(got, test.want) {
-			t.Errorf("%q: got %+v, %v, want %+v", test.line, got, err, test.want)
+		if err != nil {
+			t.Errorf("%q: %v", test.line, err)
+			continue
+		}
+		if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(options{}, sweep{})); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", test.line, diff)
 		}
 	}
 }

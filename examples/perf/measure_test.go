@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"runtime"
 	"sync"
 	"testing"
@@ -12,12 +13,17 @@ import (
 // members joins o.threads ranks of this process and calls f on each.
 func members(t *testing.T, o *options, f func(m *member) error) {
 	t.Helper()
+	n, err := openNetwork(t.Context(), o, t.Name(), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
 	var wait sync.WaitGroup
 	for rank := range o.ranks() {
 		wait.Go(func() {
 			ctx, dog := watch(t.Context(), o.timeout)
 			defer dog.stop()
-			comm, err := join(ctx, o, rank, t.Name())
+			comm, err := n.join(ctx, o, rank)
 			if err != nil {
 				t.Error(err)
 				return

@@ -19,11 +19,16 @@ type process struct {
 	group    string
 	out      io.Writer
 	terminal *os.File // for progress
+	network  *network
 }
 
 // run measures everything on all ranks of the process. It returns how many elements were wrong on all ranks of the
 // group together, or the error of the first rank that failed.
 func (p *process) run(ctx context.Context) (wrong int64, err error) {
+	if p.network, err = openNetwork(ctx, p.o, p.group, p.terminal); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, p.network.Close()) }()
 	var wait sync.WaitGroup
 	var mu sync.Mutex
 	for t := range p.o.threads {
@@ -55,10 +60,11 @@ func (p *process) rank(parent context.Context, rank int) (wrong int64, err error
 			err = fmt.Errorf("rank %d: %s: %w", rank, *dog.what.Load(), err)
 		}
 	}()
-	comm, err := join(ctx, p.o, rank, p.group)
+	comm, err := p.network.join(ctx, p.o, rank)
 	if err != nil {
 		return 0, err
 	}
+	rank = comm.Rank()
 	defer func() {
 		if err != nil {
 			comm.Abort(err)

@@ -35,8 +35,13 @@ How to measure
 Who takes part
   -np N                      processes to start on this machine; 1: this process alone (default 2)
   -t, --nthreads N           ranks per process, as goroutines (default 1)
-  -transport NAME            auto (default: the best there is between two ranks), mem (within a process) or shm (shared memory)
-  -hosts N                   count the processes (with -np 1: the goroutines) as if on N hosts (default 1)
+  -transport NAME            auto (default: the best there is between two ranks), mem (within a process), shm (shared
+                             memory), quic or tcp (a network; both encrypted)
+  -conns N                   quic and tcp: connections between two ranks, 1 to 32 (default 4)
+  -invite N                  make a group of N ranks on a network, say how to join, and take part with -t ranks
+  -join INVITATION           take part in the group of an invitation, with -t ranks; the other flags as its other processes
+  -hosts N                   count the processes (with -np 1: the goroutines) as if on N hosts (default 1); with quic or tcp
+                             they use shared memory inside a host and the network between
   -g, --ngpus 1              accepted, as scripts for nccl-tests give it
 
 Results

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/ringtree/ringtree/collective/plan"
+	"github.com/ringtree/ringtree/examples/internal/links"
 )
 
 // options are the command line. The zero value is not useful; parseOptions makes them.
@@ -18,6 +19,7 @@ type options struct {
 	processes int // of this host
 	threads   int // ranks in each process
 	transport string
+	conns     int
 	algorithm plan.Algorithm
 	epochs    int
 	batch     int   // samples of a step, over all ranks
@@ -73,7 +75,8 @@ func parseOptions(args []string, out io.Writer) (*options, error) {
 	f.SetOutput(io.Discard)
 	f.IntVar(&o.processes, "np", 2, "`processes` on this host; 1: everything in this one")
 	f.IntVar(&o.threads, "t", 1, "`ranks` in each process, as goroutines")
-	f.StringVar(&o.transport, "transport", "auto", "`name` of the transport: auto, mem (with -np 1) or shm")
+	f.StringVar(&o.transport, "transport", "auto", "`name` of the transport: auto, mem (with -np 1), shm, quic or tcp")
+	f.IntVar(&o.conns, "conns", 0, "`connections` between two ranks by quic or tcp; 0: 4")
 	f.StringVar(&algorithm, "algo", "auto", "`name` of the all-reduce algorithm: auto, ring, tree, hd, direct or hier")
 	f.IntVar(&o.epochs, "epochs", 20, "`passes` over the training samples")
 	f.IntVar(&o.batch, "batch", 64, "`samples` of a step over all ranks, which share them as evenly as possible")
@@ -119,6 +122,12 @@ func (o *options) check() error {
 		if v.value < 1 || v.value > v.max {
 			return fmt.Errorf("%s: %d is not a number from 1 to %d", v.flag, v.value, v.max)
 		}
+	}
+	if err := links.Check(o.transport); err != nil {
+		return fmt.Errorf("-transport: %w", err)
+	}
+	if o.conns < 0 || o.conns > 32 {
+		return fmt.Errorf("-conns: %d is not a number from 0 to 32", o.conns)
 	}
 	if o.transport == "mem" && o.processes > 1 {
 		return errors.New("-transport mem reaches only ranks of one process: use -np 1 and -t")

@@ -8,8 +8,7 @@ import (
 	"sync"
 
 	"github.com/ringtree/ringtree/collective"
-	"github.com/ringtree/ringtree/transport"
-	"github.com/ringtree/ringtree/transport/all"
+	"github.com/ringtree/ringtree/examples/internal/links"
 )
 
 // runProcess runs the ranks of one process. Rank 0 reports to out, and draws the plot.
@@ -19,10 +18,11 @@ func runProcess(ctx context.Context, o *options, process int, group string, out 
 		return err
 	}
 	train, test := split(everything)
-	transports, err := pickTransports(o.transport, o.processes)
+	l, err := links.Open(ctx, o.transport, o.conns, false, false)
 	if err != nil {
 		return err
 	}
+	defer l.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	errs := make([]error, o.threads)
@@ -30,7 +30,7 @@ func runProcess(ctx context.Context, o *options, process int, group string, out 
 	for i := range o.threads {
 		rank := process*o.threads + i
 		wg.Go(func() {
-			if err := runRank(ctx, o, rank, group, transports, train, test, out); err != nil {
+			if err := runRank(ctx, o, rank, group, l, train, test, out); err != nil {
 				errs[i] = fmt.Errorf("rank %d: %w", rank, err)
 				cancel(errs[i])
 			}
@@ -44,9 +44,9 @@ func runProcess(ctx context.Context, o *options, process int, group string, out 
 	return errors.Join(errs...)
 }
 
-func runRank(ctx context.Context, o *options, rank int, group string, transports []transport.Transport, train, test *samples, out io.Writer) (err error) {
+func runRank(ctx context.Context, o *options, rank int, group string, l *links.Links, train, test *samples, out io.Writer) (err error) {
 	c, err := collective.Join(ctx, collective.Config{
-		Rank: rank, Size: o.ranks(), Group: group, Transports: transports, Algorithm: o.algorithm,
+		Rank: rank, Size: o.ranks(), Group: group, Peer: l.Peer, Transports: l.Transports, Algorithm: o.algorithm,
 	})
 	if err != nil {
 		return err
@@ -77,27 +77,6 @@ func runRank(ctx context.Context, o *options, rank int, group string, transports
 		}
 	}
 	return t.close()
-}
-
-// pickTransports returns the transports to use: the one of that name, or for auto all that this machine has.
-func pickTransports(name string, processes int) ([]transport.Transport, error) {
-	var picked []transport.Transport
-	var names []string
-	widest := transport.ScopeProcess
-	for _, t := range all.Transports() {
-		names = append(names, t.Name())
-		if name == "auto" || name == t.Name() {
-			picked = append(picked, t)
-			widest = max(widest, t.Caps().Scope)
-		}
-	}
-	switch {
-	case picked == nil:
-		return nil, fmt.Errorf("-transport: this machine has no %q, but auto and %v", name, names)
-	case processes > 1 && widest == transport.ScopeProcess:
-		return nil, errors.New("no transport between processes on this machine: use -np 1 and -t")
-	}
-	return picked, nil
 }
 
 func countParameters(tensors []tensor) int {

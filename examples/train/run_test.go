@@ -18,6 +18,7 @@ import (
 	"github.com/ringtree/ringtree/examples/internal/launch"
 	"github.com/ringtree/ringtree/transport"
 	"github.com/ringtree/ringtree/transport/mem"
+	"github.com/ringtree/ringtree/transport/shm"
 )
 
 // TestMain lets the test binary be the program, for ranks that a test starts as processes.
@@ -122,7 +123,7 @@ func TestMoreRanksThanSamples(t *testing.T) {
 
 // TestProcesses runs ranks as processes with goroutine ranks in each, prints the table and draws a plot.
 func TestProcesses(t *testing.T) {
-	if _, err := pickTransports("auto", 2); err != nil {
+	if err := shm.Available(); err != nil {
 		t.Skip(err)
 	}
 	file := filepath.Join(t.TempDir(), "digits.png")
@@ -150,15 +151,6 @@ func TestProcesses(t *testing.T) {
 	defer f.Close()
 	if img, err := png.Decode(f); err != nil || img.Bounds().Dx() < 1000 {
 		t.Errorf("plot: %v", err)
-	}
-}
-
-func TestPickTransports(t *testing.T) {
-	if ts, err := pickTransports("mem", 1); err != nil || len(ts) != 1 || ts[0].Name() != "mem" {
-		t.Errorf("mem: got %v, %v", ts, err)
-	}
-	if _, err := pickTransports("mem", 2); err == nil || !strings.Contains(err.Error(), "between processes") {
-		t.Errorf("mem between processes: got %v", err)
 	}
 }
 

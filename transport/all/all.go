@@ -4,7 +4,9 @@ package all
 import (
 	"github.com/ringtree/ringtree/transport"
 	"github.com/ringtree/ringtree/transport/mem"
+	"github.com/ringtree/ringtree/transport/quic"
 	"github.com/ringtree/ringtree/transport/shm"
+	"github.com/ringtree/ringtree/transport/tcp"
 )
 
 // Transports returns the transports that this machine has, best first: for a peer, the first that reaches it
@@ -15,4 +17,17 @@ func Transports() []transport.Transport {
 		ts = append(ts, shm.New())
 	}
 	return ts
+}
+
+// Network returns the transports between hosts for a process with an identity, best first: quic, then tcp.
+func Network(id transport.Identity) ([]transport.Transport, error) {
+	q, err := quic.New(id)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tcp.New(id)
+	if err != nil {
+		return nil, err
+	}
+	return []transport.Transport{q, t}, nil
 }

@@ -21,7 +21,7 @@ func (e *Engine) freeAside(ctx context.Context, sc *Script) error {
 					e.mu.Unlock()
 					return e.blame(c, sc, 0, -1, err)
 				}
-				busy = true
+				busy, e.reader = true, c
 			}
 		}
 		e.mu.Unlock()
@@ -30,6 +30,7 @@ func (e *Engine) freeAside(ctx context.Context, sc *Script) error {
 				return err
 			}
 		}
+		e.reader = nil
 	}
 	if need := sc.length * sc.size; len(a.mem) < need {
 		mem, err := e.cfg.Alloc(max(need, 4096))

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"hash/crc32"
+
 	"github.com/ringtree/ringtree/collective/buffer"
 	"github.com/ringtree/ringtree/collective/schedule"
 	"github.com/ringtree/ringtree/topology"
@@ -31,6 +33,7 @@ type Script struct {
 	wide    bool // some operation spans several chunks
 	eager   bool // some send is eager
 	head    transport.Header
+	sum     uint32 // of the signature
 }
 
 // compileLimit is how many operations of a rank are computed ahead; longer programs are asked for as they run.
@@ -46,6 +49,11 @@ func (e *Engine) NewScript(sig Signature, s schedule.Schedule, length, sliceByte
 			Algo: sig.Algorithm, Root: int32(sig.Root),
 		},
 	}
+	text, err := sc.head.AppendBinary(nil)
+	if err != nil {
+		return nil, err
+	}
+	sc.sum = crc32.ChecksumIEEE(text)
 	sliceBytes = min(max(sliceBytes, sc.size), transport.MaxPayload) / sc.size * sc.size
 	// Chunks next to each other may differ by one element a piece, so a span of n chunks is at most n times the longest.
 	sc.slicing = schedule.Slicing{Chunk: sc.layout.Longest(length) * sc.size, Slice: sliceBytes}

@@ -48,10 +48,12 @@ type Engine struct {
 	head    transport.Header // of the frame being posted
 	srcs    [][]byte
 	frames  []*transport.Frame
-	seq     uint32
-	past    [remembered]*Script // of the last operations, by number
-	stale   uint64              // frames of other epochs, dropped
+	now     entry             // the operation that runs
+	history uint32            // sums up all operations so far
+	past    [remembered]entry // the last operations, by number
+	stale   uint64            // frames of other epochs, dropped
 	waiter  waiter
+	reader  *conn // to the peer whose reading of an aside buffer is waited for
 
 	// conns are the open links; the engine's goroutine adds, Abort and Close read.
 	mu      sync.Mutex
@@ -63,6 +65,15 @@ type Engine struct {
 
 // remembered is how many operations an engine can still say what they were.
 const remembered = 32
+
+// An entry is an operation in the order of operations.
+type entry struct {
+	sc     *Script
+	number uint32 // from 1
+	// stamp goes into the frames: half of it is the number, half sums up all operations up to this one. Ranks that differed
+	// where none of them could see it, because no frame of theirs was awaited, find out at the next frame that is.
+	stamp uint32
+}
 
 type connKey struct {
 	peer    int
@@ -77,6 +88,7 @@ type conn struct {
 	aside  [2]uint64 // posted count after the last frame out of each aside buffer
 	hailed bool      // control: this operation's announcement is posted
 	held   bool      // Poll has returned a frame that is not released
+	near   bool      // the peer is in this process, and its frames lie in its caller's memory
 }
 
 // Poll and Release are the link's, and know of a frame that is held.
@@ -135,16 +147,15 @@ func (e *Engine) conn(peer int, channel schedule.Channel) (*conn, error) {
 	if err != nil {
 		return nil, &PeerError{Rank: peer, Op: "open", Channel: int(channel), Step: -1, Err: err}
 	}
-	c := &conn{Link: l, peer: peer}
+	c := &conn{Link: l, peer: peer, near: l.Caps().Scope == transport.ScopeProcess}
 	e.conns[key] = c
 	return c, nil
 }
 
 // Run runs one operation to its end. On error the communicator is at an end: the other ranks have been told why.
 func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) error {
-	e.seq++
 	e.runs++
-	e.past[e.seq%remembered] = sc
+	e.begin(sc)
 	e.machine.Reset(sc.sched, e.rank, sc.slicing)
 	n := e.machine.Lanes()
 	for len(e.lanes) < n {
@@ -159,6 +170,15 @@ func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) error {
 		err = e.fail(err)
 	}
 	return err
+}
+
+// begin makes sc the operation that runs.
+func (e *Engine) begin(sc *Script) {
+	// Both steps are one to one, so histories that differ once differ for ever.
+	e.history = (e.history ^ sc.sum) * 0x9e3779b1
+	n := e.now.number + 1
+	e.now = entry{sc, n, e.history&^0xffff | n&0xffff}
+	e.past[n%remembered] = e.now
 }
 
 func (e *Engine) loop(ctx context.Context, sc *Script, m *Operands) error {
@@ -250,7 +270,7 @@ func (e *Engine) send(sc *Script, m *Operands, l schedule.Lane, st schedule.Step
 	}
 	h := &e.head
 	*h = sc.head
-	h.Seq, h.Channel, h.Step, h.Slice, h.Length = e.seq, uint16(l.Channel()), uint32(st.First), uint32(st.Slice), uint32(len(data))
+	h.Seq, h.Channel, h.Step, h.Slice, h.Length = e.now.stamp, uint16(l.Channel()), uint32(st.First), uint32(st.Slice), uint32(len(data))
 	ok, err := c.Post(h, data)
 	if err != nil {
 		return false, e.blame(c, sc, l, st.First, err)
@@ -333,6 +353,12 @@ func (e *Engine) receive(sc *Script, m *Operands, l schedule.Lane, st schedule.S
 			peer = e.machine.Op(l, st.First+j).Peer
 		}
 		c, _ := e.link(sc, l, st.First+j, peer)
+		if length > 0 {
+			// A peer that gave up meanwhile may have changed the data under the reader's eyes: it fails its links first.
+			if err := e.failed(c); err != nil {
+				return false, err
+			}
+		}
 		c.Release()
 	}
 	e.machine.Start(l)
@@ -384,17 +410,32 @@ func (e *Engine) poll(sc *Script, c *conn, l schedule.Lane, i int) (*transport.F
 		if f == nil {
 			return nil, nil
 		}
+		if c.near {
+			// The data of a peer that gave up is its caller's again, which may even have unmapped it.
+			if err := e.failed(c); err != nil {
+				return nil, err
+			}
+		}
 		if f.Epoch != e.epoch {
 			atomic.AddUint64(&e.stale, 1)
 			c.Release()
 			continue
 		}
-		if f.Seq != e.seq || f.Coll != sc.head.Coll || f.Count != sc.head.Count || f.DType != sc.head.DType ||
-			f.Op != sc.head.Op || f.Root != sc.head.Root || f.Algo != sc.head.Algo {
-			return nil, mismatch(sc, e.cfg.Rank, e.seq, c.peer, &f.Header)
+		if e.now.differs(&f.Header) {
+			return nil, e.mismatch(&e.now, c.peer, &f.Header)
 		}
 		return f, nil
 	}
+}
+
+// failed returns the reason of a peer that has ended the link by Fail, or nil.
+func (e *Engine) failed(c *conn) error {
+	if err := c.Err(); err != nil {
+		if remote, ok := errors.AsType[*transport.RemoteError](err); ok {
+			return decodeReason(c.peer, remote.Reason)
+		}
+	}
+	return nil
 }
 
 // Abort ends everything: a running operation returns, and the peers hear cause. It may be called from any goroutine,

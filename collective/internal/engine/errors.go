@@ -33,7 +33,7 @@ var ErrMismatch = errors.New("ranks called different operations")
 
 // A MismatchError says in what two ranks differ. It Is [ErrMismatch].
 type MismatchError struct {
-	Field         string // "collective", "count", "dtype", "op", "root", "algorithm", "operation number"
+	Field         string // "collective", "count", "dtype", "op", "root", "algorithm", "operation number", "an earlier operation"
 	Rank          int    // the rank that saw it
 	Local, Remote string // its own value and the peer's
 	Peer          int

@@ -123,18 +123,20 @@ func (e *Engine) check(ctx context.Context, sc *Script) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, c := range e.conns {
-		if err := c.Err(); err != nil {
-			if remote, ok := errors.AsType[*transport.RemoteError](err); ok {
-				return decodeReason(c.peer, remote.Reason)
-			}
+		if err := e.failed(c); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// overdue names the first peer that the operation waits for.
+// overdue names the first peer that the operation waits for. It returns nil if there is none, because what was waited for
+// has come in the meantime.
 func (e *Engine) overdue(sc *Script, cause error) error {
 	name := sc.Collective.String()
+	if e.reader != nil {
+		return &PeerError{Rank: e.reader.peer, Op: name, Channel: -1, Step: -1, Err: cause}
+	}
 	for _, in := range []bool{true, false} {
 		for l := range schedule.Lane(e.machine.Lanes()) {
 			if l.In() != in {
@@ -154,11 +156,15 @@ func (e *Engine) overdue(sc *Script, cause error) error {
 		}
 	}
 	for l := range schedule.Lane(e.machine.Lanes()) {
-		if ln := &e.lanes[l]; ln.count > 0 && ln.pending[ln.first].c != nil {
-			return &PeerError{Rank: ln.pending[ln.first].c.peer, Op: name, Channel: int(l.Channel()), Step: -1, Err: cause}
+		ln := &e.lanes[l]
+		if ln.count == 0 {
+			continue
+		}
+		if s := &ln.pending[ln.first]; s.c != nil && s.c.Completed() < s.seq {
+			return &PeerError{Rank: s.c.peer, Op: name, Channel: int(l.Channel()), Step: -1, Err: cause}
 		}
 	}
-	return fmt.Errorf("%s: %w", name, cause)
+	return nil
 }
 
 // blame turns the end of a link into the error of an operation.
@@ -204,7 +210,7 @@ func (e *Engine) hail(sc *Script) error {
 		}
 		if !c.hailed {
 			h := sc.head
-			h.Seq, h.Channel = e.seq, controlChannel
+			h.Seq, h.Channel = e.now.stamp, controlChannel
 			ok, err := c.Post(&h, nil)
 			if err != nil && !errors.Is(err, transport.ErrPeerClosed) {
 				return e.blame(c, sc, 0, -1, err)
@@ -247,28 +253,30 @@ func (e *Engine) hail(sc *Script) error {
 // compare returns a MismatchError if the peer's operation of that number is not what this rank's is or was. Of
 // numbers to come, and of those long past, it knows nothing: the peer that is ahead compares, too.
 func (e *Engine) compare(peer int, h *transport.Header) error {
-	if h.Epoch != e.epoch || e.seq-h.Seq >= remembered {
+	back := (e.now.number - h.Seq) & 0xffff
+	if h.Epoch != e.epoch || back >= remembered {
 		return nil
 	}
-	if sc := e.past[h.Seq%remembered]; sc != nil && differs(sc, h) {
-		return mismatch(sc, e.cfg.Rank, h.Seq, peer, h)
+	if p := &e.past[(e.now.number-back)%remembered]; p.sc != nil && p.differs(h) {
+		return e.mismatch(p, peer, h)
 	}
 	return nil
 }
 
-// differs reports whether a frame is of another operation than sc's.
-func differs(sc *Script, h *transport.Header) bool {
-	mine := &sc.head
-	return h.Coll != mine.Coll || h.Count != mine.Count || h.DType != mine.DType || h.Op != mine.Op || h.Root != mine.Root || h.Algo != mine.Algo
+// differs reports whether a frame is of another operation.
+func (p *entry) differs(h *transport.Header) bool {
+	mine := &p.sc.head
+	return h.Seq != p.stamp || h.Coll != mine.Coll || h.Count != mine.Count || h.DType != mine.DType ||
+		h.Op != mine.Op || h.Root != mine.Root || h.Algo != mine.Algo
 }
 
-// mismatch says in what the frame of a peer differs from the call that this rank makes as operation seq.
-func mismatch(sc *Script, rank int, seq uint32, peer int, h *transport.Header) error {
-	m := &MismatchError{Rank: rank, Peer: peer}
-	mine := &sc.head
+// mismatch says in what the frame of a peer differs from this rank's operation.
+func (e *Engine) mismatch(p *entry, peer int, h *transport.Header) error {
+	m := &MismatchError{Rank: e.cfg.Rank, Peer: peer}
+	sc, mine := p.sc, &p.sc.head
 	switch {
-	case h.Seq != seq:
-		m.Field, m.Local, m.Remote = "operation number", fmt.Sprint(seq), fmt.Sprint(h.Seq)
+	case (h.Seq-p.number)&0xffff != 0:
+		m.Field, m.Local, m.Remote = "operation number", fmt.Sprint(p.number), fmt.Sprint(int64(p.number)+int64(int16(h.Seq-p.number)))
 	case h.Coll != mine.Coll:
 		m.Field, m.Local, m.Remote = "collective", sc.Collective.String(), schedule.Collective(h.Coll).String()
 	case h.Count != mine.Count:
@@ -279,8 +287,10 @@ func mismatch(sc *Script, rank int, seq uint32, peer int, h *transport.Header) e
 		m.Field, m.Local, m.Remote = "op", sc.Op.String(), buffer.Op(h.Op).String()
 	case h.Root != mine.Root:
 		m.Field, m.Local, m.Remote = "root", fmt.Sprint(mine.Root), fmt.Sprint(h.Root)
-	default:
+	case h.Algo != mine.Algo:
 		m.Field, m.Local, m.Remote = "algorithm", fmt.Sprintf("%#x", mine.Algo), fmt.Sprintf("%#x", h.Algo)
+	default:
+		m.Field, m.Local, m.Remote = "an earlier operation", fmt.Sprintf("(sum %#x)", p.stamp>>16), fmt.Sprintf("(sum %#x)", h.Seq>>16)
 	}
 	return m
 }

@@ -1,0 +1,108 @@
+// Package links gives the examples the transports that their flags name.
+package links
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/ringtree/ringtree/transport"
+	"github.com/ringtree/ringtree/transport/all"
+	"github.com/ringtree/ringtree/transport/mem"
+	"github.com/ringtree/ringtree/transport/p2p"
+	"github.com/ringtree/ringtree/transport/quic"
+	"github.com/ringtree/ringtree/transport/shm"
+	"github.com/ringtree/ringtree/transport/tcp"
+)
+
+// Names are the values of a -transport flag.
+func Names() []string { return []string{"auto", "mem", "shm", "quic", "tcp"} }
+
+// Check returns an error when name is not one of [Names].
+func Check(name string) error {
+	for _, n := range Names() {
+		if n == name {
+			return nil
+		}
+	}
+	return fmt.Errorf("transport %q: want one of %s", name, strings.Join(Names(), ", "))
+}
+
+// Links are a process's transports, for all its ranks.
+type Links struct {
+	// Peer is the process's identity; nil where nothing reaches beyond the host.
+	Peer *p2p.Host
+	// Transports are what -transport allows.
+	Transports []transport.Transport
+}
+
+// Open makes the transports of that name, with conns connections a peer (0: as many as the transport likes). "auto" is
+// what works on one host, and with network also quic and tcp; quic and tcp between processes and hosts have
+// shared memory inside a host beside them when inside is set.
+func Open(ctx context.Context, name string, conns int, network, inside bool) (*Links, error) {
+	l := &Links{}
+	network = network || name == "quic" || name == "tcp"
+	if network {
+		h, err := p2p.New(ctx, p2p.Config{})
+		if err != nil {
+			return nil, err
+		}
+		l.Peer = h
+	}
+	if err := l.pick(name, conns, network, inside); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *Links) pick(name string, conns int, network, inside bool) error {
+	switch name {
+	case "mem":
+		l.Transports = []transport.Transport{mem.Default()}
+	case "shm":
+		if err := shm.Available(); err != nil {
+			return err
+		}
+		l.Transports = []transport.Transport{shm.New()}
+	case "auto":
+		l.Transports = all.Transports()
+	case "quic", "tcp":
+		if inside {
+			l.Transports = all.Transports()
+		}
+	default:
+		return Check(name)
+	}
+	if network && name != "tcp" && name != "mem" && name != "shm" {
+		var options []quic.Option
+		if conns > 0 {
+			options = append(options, quic.Conns(conns))
+		}
+		t, err := quic.New(l.Peer.Identity(), options...)
+		if err != nil {
+			return err
+		}
+		l.Transports = append(l.Transports, t)
+	}
+	if network && (name == "tcp" || name == "auto") {
+		var options []tcp.Option
+		if conns > 0 {
+			options = append(options, tcp.Conns(conns))
+		}
+		t, err := tcp.New(l.Peer.Identity(), options...)
+		if err != nil {
+			return err
+		}
+		l.Transports = append(l.Transports, t)
+	}
+	return nil
+}
+
+// Close ends what Open made. The communicators must be closed before.
+func (l *Links) Close() error {
+	if l.Peer == nil {
+		return nil
+	}
+	return l.Peer.Close()
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/ringtree/ringtree/examples/internal/launch"
+)
+
+// Exit statuses; the package comment explains them.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout io.Writer, stderr *os.File) int {
+	index, size, group, launched := launch.FromEnv()
+	o, err := parseOptions(args)
+	if launched && err == nil {
+		o.processes = size
+		err = o.check()
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintf(stdout, usage, strings.Join(transportNames(), ", "))
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "topo: %v (see -h)\n", err)
+		return exitUsage
+	}
+	ctx := context.Background()
+	if !launched {
+		interrupted, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		ctx = interrupted
+		group = fmt.Sprintf("topo-%d", os.Getpid())
+	}
+	switch {
+	case o.topo != "":
+		err = describe(o, stdout)
+	case !launched && o.processes > 1:
+		err = launch.Local(ctx, launch.Options{NP: o.processes, Args: args, Stdout: stdout, Stderr: stderr})
+	default:
+		err = process(ctx, o, index, group, stdout)
+	}
+	switch {
+	case ctx.Err() != nil:
+		fmt.Fprintln(stderr, "topo: interrupted")
+		return exitInterrupted
+	case err != nil:
+		fmt.Fprintf(stderr, "topo: %v\n", err)
+		return exitFailed
+	}
+	return 0
+}
+
+// process is one of those that take part, with its ranks as goroutines. It returns the errors of those that failed.
+func process(ctx context.Context, o *options, index int, group string, out io.Writer) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("not done within %v", o.timeout))
+	defer cancel()
+	errs := make([]error, o.threads)
+	var wait sync.WaitGroup
+	for t := range o.threads {
+		rank := index*o.threads + t
+		wait.Go(func() {
+			if err := runRank(ctx, o, rank, group, out); err != nil {
+				errs[t] = fmt.Errorf("rank %d: %w", rank, err)
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,132 @@
+package stripe
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ringtree/ringtree/transport"
+)
+
+// Limits and defaults of the settings.
+const (
+	MaxConns       = 32
+	MaxWindow      = 256
+	DefaultConns   = 4
+	DefaultWindow  = 8
+	DefaultTimeout = 5 * time.Second // of dialling
+)
+
+// small is the longest payload that travels on connection 0, in bytes.
+const small = 4096
+
+// A Conn is an ordered, reliable stream to a peer that has proved who it is.
+type Conn interface {
+	io.Reader
+	io.Writer
+	// Close ends the connection at once, in both directions, and unblocks Read and Write.
+	Close() error
+	// PeerID is the identity that the peer has proved, "" where nothing is authenticated.
+	PeerID() string
+}
+
+// A vectored Conn writes several slices in one system call.
+type vectored interface {
+	WriteBuffers(segments [][]byte) error
+}
+
+// A flusher is a Conn that collects what is written until Flush.
+type flusher interface {
+	Flush() error
+}
+
+// Settings are what the transports leave to their callers. All ranks of a group must have the same Conns,
+// Window and Silent.
+type Settings struct {
+	Conns       int           // connections per peer, 1 to MaxConns
+	Window      int           // frames per direction of a link, 1 to MaxWindow
+	DialTimeout time.Duration // for a peer to answer; greater than zero
+	// Silent is how long a peer may say nothing before it counts as lost; 0 leaves that to the connections.
+	Silent time.Duration
+	Logger *slog.Logger // never nil
+}
+
+// Defaults returns the settings that nobody has changed.
+func Defaults() Settings {
+	return Settings{
+		Conns: DefaultConns, Window: DefaultWindow, DialTimeout: DefaultTimeout,
+		Logger: slog.New(slog.DiscardHandler),
+	}
+}
+
+// Check reports whether the settings are within their limits.
+func (s Settings) Check() error {
+	switch {
+	case s.Conns < 1 || s.Conns > MaxConns:
+		return fmt.Errorf("%d connections per peer, want 1 to %d", s.Conns, MaxConns)
+	case s.Window < 1 || s.Window > MaxWindow:
+		return fmt.Errorf("window of %d frames, want 1 to %d", s.Window, MaxWindow)
+	case s.DialTimeout <= 0:
+		return fmt.Errorf("dial timeout of %v, want more than 0", s.DialTimeout)
+	case s.Logger == nil:
+		return fmt.Errorf("logger is nil")
+	}
+	return checkSilent(s.Silent)
+}
+
+// A Config is what an endpoint is made of.
+type Config struct {
+	Settings
+	Name  string // of the transport, for messages
+	Caps  transport.Caps
+	Group string
+	Rank  int
+	Bell  transport.Bell
+	Nonce Nonce
+	// ID is the identity that this endpoint shows, "" if nothing is authenticated.
+	ID string
+	// Candidates are the host:port at which the endpoint accepts connections, best first.
+	Candidates []string
+	// Dial connects to one of the peer's candidates, and fails with a [*transport.IdentityError] when who
+	// answers is not the identity id. The peer's nonce says which endpoint is meant where several listen at
+	// one port.
+	Dial func(ctx context.Context, addr, id string, nonce Nonce) (Conn, error)
+	// Stop ends listening. Nothing calls Serve after it has returned.
+	Stop func()
+	// Release is called when the endpoint has closed.
+	Release func()
+}
+
+// Ranks holds which ranks of which groups listen, so that none does twice. The zero value is ready, and it is
+// safe for concurrent use.
+type Ranks struct {
+	mu sync.Mutex
+	in map[rankKey]bool
+}
+
+type rankKey struct {
+	group string
+	rank  int
+}
+
+// Take takes a rank of a group, or returns [transport.ErrExists]. What it returns gives the rank back.
+func (r *Ranks) Take(group string, rank int) (release func(), err error) {
+	key := rankKey{group, rank}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.in[key] {
+		return nil, fmt.Errorf("rank %d of group %q: %w", rank, group, transport.ErrExists)
+	}
+	if r.in == nil {
+		r.in = make(map[rankKey]bool)
+	}
+	r.in[key] = true
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.in, key)
+	}, nil
+}

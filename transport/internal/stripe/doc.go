@@ -1,0 +1,21 @@
+// Package stripe makes a [transport.Endpoint] of ordered byte streams: what TCP and QUIC have in common.
+//
+// Two endpoints have one session, of up to K connections, which carries all links (communicator, channel)
+// between them. A frame travels on whichever connection has the least to do, so the receiver puts the frames
+// of a link in order by their number. Small frames and control messages have connection 0 for themselves
+// when K > 1, so that an 8-byte operation never waits behind a megabyte.
+//
+//	Post -> slot of the link -> queue of a connection -> writer ====> reader -> slot of the link -> Poll
+//	        (window frames)     (least queued bytes)                            (window frames)     Release
+//	             ^                                                                                    |
+//	             +------------------ credit: frames released so far <---------------------------------+
+//
+// Flow control is by credit: at most window frames of a link are posted and not yet released by the peer, so
+// the receiver has a slot for whatever arrives, its readers never wait, and no link can block another. A
+// credit is a running count, which rides on every frame of the other direction and goes alone only when the
+// sender's window is half used up.
+//
+// A session begins with a hello on connection 0, which the other endpoint accepts or refuses, and ends with a
+// bye on every connection. A connection that ends without one means that the peer is lost. Either endpoint may
+// begin; when both do, the session of the lower rank wins.
+package stripe

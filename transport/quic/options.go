@@ -1,0 +1,67 @@
+package quic
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/ringtree/ringtree/transport/internal/stripe"
+)
+
+// DefaultSilentTimeout is how long a peer may be silent, if [SilentTimeout] does not say. Ranks that
+// have nothing to tell each other say so five times in it, and look as often, so the end of a process is noticed
+// within one and a half seconds.
+const DefaultSilentTimeout = 1200 * time.Millisecond
+
+// DefaultPacketSize is the size of UDP payloads, if [PacketSize] does not say, in bytes.
+const DefaultPacketSize = 1440
+
+// An Option changes how [New] makes a transport.
+type Option func(*config)
+
+type config struct {
+	stripe.Settings
+	listen string
+	packet int
+	// wrap puts something between quic-go and the socket, which is then nobody else's.
+	wrap func(net.PacketConn) net.PacketConn
+}
+
+// Conns sets how many connections two ranks share, 1 to 32; the default is 4. With more than one, the first
+// carries small frames only. More help where packets are lost. It must be equal in the whole group.
+func Conns(n int) Option { return func(c *config) { c.Settings.Conns = n } }
+
+// Window sets how many frames of a link may be on the way in each direction, 1 to 256; the default is 8. More
+// are needed where bandwidth times delay is more than 2 MiB a link. It must be equal in the whole group.
+func Window(frames int) Option { return func(c *config) { c.Settings.Window = frames } }
+
+// DialTimeout sets how long a peer may take to answer before it counts as lost; the default is 5 seconds.
+func DialTimeout(d time.Duration) Option { return func(c *config) { c.Settings.DialTimeout = d } }
+
+// Logger sets where connections that are refused, and buffers smaller than they should be, are reported. The
+// default is nowhere.
+func Logger(l *slog.Logger) Option { return func(c *config) { c.Settings.Logger = l } }
+
+// ListenOn sets the address at which ranks listen, as host:port. The default is ":0": all interfaces, and one
+// port that the system chooses for the process.
+func ListenOn(addr string) Option { return func(c *config) { c.listen = addr } }
+
+// SilentTimeout sets after how long without a packet a peer counts as lost. The default is 1.2 seconds; longer
+// is better where processes are stopped or starved. It must be equal in the whole group.
+func SilentTimeout(d time.Duration) Option { return func(c *config) { c.Settings.Silent = d } }
+
+// PacketSize sets the size of UDP payloads, 1200 to 1452 bytes; the default is 1440, which suits Ethernet. A path
+// that does not carry it (through most tunnels, say) fails to connect: there, use less.
+func PacketSize(bytes int) Option { return func(c *config) { c.packet = bytes } }
+
+func (c *config) check() error {
+	switch {
+	case c.Settings.Silent == 0:
+		return errors.New("silent timeout of 0, want 100 ms to 1 h")
+	case c.packet < 1200 || c.packet > 1452:
+		return fmt.Errorf("packets of %d bytes, want 1200 to 1452", c.packet)
+	}
+	return c.Settings.Check()
+}

@@ -1,0 +1,212 @@
+package quic
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/ringtree/ringtree/transport/internal/stripe"
+)
+
+// A socket is the UDP socket of all endpoints of the process that listen at one address with the same settings.
+type socket struct {
+	key      string // in sockets; "" if nobody shares it
+	udp      net.PacketConn
+	quic     *quicgo.Transport
+	listener *quicgo.Listener
+	places   []string
+	accepted sync.WaitGroup
+	users    int // under socketsMu
+
+	mu    sync.Mutex
+	doors map[string]*door // by server name
+}
+
+// sockets are those in use, by address and settings.
+var (
+	socketsMu sync.Mutex
+	sockets   = make(map[string]*socket)
+)
+
+// acquire returns the process's socket at the address of cfg.
+func acquire(ctx context.Context, cfg *config, settings *quicgo.Config) (*socket, error) {
+	// What a socket accepts has the settings of the socket, so only equals share one.
+	key := fmt.Sprintf("%s %v %d %v", cfg.listen, cfg.Settings.Silent, cfg.packet, cfg.Settings.DialTimeout)
+	if cfg.wrap != nil {
+		key = ""
+	}
+	socketsMu.Lock()
+	defer socketsMu.Unlock()
+	if s := sockets[key]; s != nil && key != "" {
+		s.users++
+		return s, nil
+	}
+	s, err := newSocket(ctx, cfg, settings)
+	if err != nil {
+		return nil, err
+	}
+	s.users = 1
+	if key != "" {
+		s.key = key
+		sockets[key] = s
+	}
+	return s, nil
+}
+
+// release closes the socket with its last user.
+func (s *socket) release() {
+	socketsMu.Lock()
+	defer socketsMu.Unlock()
+	if s.users--; s.users > 0 {
+		return
+	}
+	if s.key != "" {
+		delete(sockets, s.key)
+	}
+	s.close()
+}
+
+func newSocket(ctx context.Context, cfg *config, settings *quicgo.Config) (*socket, error) {
+	var lc net.ListenConfig
+	pc, err := lc.ListenPacket(ctx, "udp", cfg.listen)
+	if err != nil {
+		return nil, err
+	}
+	u := pc.(*net.UDPConn)
+	sizeBuffers(u, cfg.Settings.Logger)
+	s := &socket{udp: &sizedConn{UDPConn: u}, doors: make(map[string]*door)}
+	if cfg.wrap != nil {
+		s.udp = cfg.wrap(s.udp)
+	}
+	s.quic = &quicgo.Transport{Conn: s.udp}
+	tlsConfig := &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{stripe.ALPN},
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			d := s.door(hello.ServerName)
+			if d == nil {
+				return nil, fmt.Errorf("quic: nobody here is %.60q", hello.ServerName)
+			}
+			return stripe.ServerTLS(d.transport.id, ""), nil
+		},
+	}
+	local, err := netip.ParseAddrPort(u.LocalAddr().String())
+	if err == nil {
+		s.places, err = stripe.Places(local)
+	}
+	if err == nil {
+		s.listener, err = s.quic.Listen(tlsConfig, settings)
+	}
+	if err != nil {
+		s.quic.Close()
+		s.udp.Close()
+		return nil, err
+	}
+	s.accepted.Add(1)
+	go s.accept()
+	return s, nil
+}
+
+// door returns the endpoint of that server name, or nil.
+func (s *socket) door(name string) *door {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.doors[name]
+}
+
+func (s *socket) add(d *door) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.doors[serverName(d.nonce)] = d
+}
+
+func (s *socket) remove(d *door) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.doors, serverName(d.nonce))
+}
+
+// accept hands connections to the endpoints that they are for.
+func (s *socket) accept() {
+	defer s.accepted.Done()
+	for {
+		qc, err := s.listener.Accept(context.Background())
+		if err != nil { // the listener is closed: nothing else ends it
+			return
+		}
+		d := s.door(qc.ConnectionState().TLS.ServerName)
+		if d == nil {
+			qc.CloseWithError(0, "")
+			continue
+		}
+		d.guests.Serve(closer{qc}, func() { d.serve(qc) })
+	}
+}
+
+func (s *socket) close() {
+	s.listener.Close()
+	s.accepted.Wait()
+	s.quic.Close()
+	s.udp.Close()
+}
+
+const (
+	// wantedBuffer is the size of the socket's buffers: at 10 Gbit/s, a sixth of a second.
+	wantedBuffer = 8 << 20
+	// enoughBuffer is what makes no warning.
+	enoughBuffer = 2 << 20
+)
+
+var warnBuffers sync.Once
+
+// sizeBuffers enlarges the socket's buffers, and says once in a process when the system does not allow that.
+func sizeBuffers(u *net.UDPConn, log *slog.Logger) {
+	err := errors.Join(u.SetReadBuffer(wantedBuffer), u.SetWriteBuffer(wantedBuffer))
+	read, write, known := forceBuffers(u)
+	if err != nil || known && min(read, write) < enoughBuffer {
+		warnBuffers.Do(func() {
+			log.Warn("UDP buffers are smaller than they should be, so packets may be lost at high rates",
+				"receive", read, "send", write, "wanted", wantedBuffer, "error", err,
+				"remedy", "on Linux, set net.core.rmem_max and net.core.wmem_max to the wanted size")
+		})
+	}
+}
+
+// A sizedConn is a UDP socket whose buffers have been set. quic-go would set them again, and print a warning of
+// its own where it can look at the result: it gets to see the raw socket only after that.
+type sizedConn struct {
+	*net.UDPConn
+	mu    sync.Mutex
+	sized bool
+}
+
+// errEarly keeps quic-go from the raw socket.
+var errEarly = errors.New("quic: the buffers of the socket are set already")
+
+// SyscallConn returns the raw socket, once quic-go believes that it has set the buffers.
+func (c *sizedConn) SyscallConn() (syscall.RawConn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.sized {
+		return nil, errEarly
+	}
+	return c.UDPConn.SyscallConn()
+}
+
+// SetReadBuffer does nothing.
+func (c *sizedConn) SetReadBuffer(int) error { return nil }
+
+// SetWriteBuffer does nothing. It is the last that quic-go calls to set buffers.
+func (c *sizedConn) SetWriteBuffer(int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sized = true
+	return nil
+}

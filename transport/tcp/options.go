@@ -1,0 +1,67 @@
+package tcp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ringtree/ringtree/transport/internal/stripe"
+)
+
+// DefaultSilentTimeout is how long a peer's host may be silent, if [SilentTimeout] does not say.
+const DefaultSilentTimeout = 10 * time.Second
+
+// An Option changes how [New] makes a transport.
+type Option func(*config)
+
+type config struct {
+	stripe.Settings
+	plain      bool
+	listen     string
+	silent     time.Duration
+	congestion string
+}
+
+// Conns sets how many connections two ranks share, 1 to 32; the default is 4. With more than one, the first
+// carries small frames only. It must be equal in the whole group.
+func Conns(n int) Option { return func(c *config) { c.Settings.Conns = n } }
+
+// Window sets how many frames of a link may be on the way in each direction, 1 to 256; the default is 8. More
+// are needed where bandwidth times delay is more than 2 MiB a link. It must be equal in the whole group.
+func Window(frames int) Option { return func(c *config) { c.Settings.Window = frames } }
+
+// DialTimeout sets how long a peer may take to answer before it counts as lost; the default is 5 seconds.
+func DialTimeout(d time.Duration) Option { return func(c *config) { c.Settings.DialTimeout = d } }
+
+// Logger sets where connections that are refused are reported. The default is nowhere.
+func Logger(l *slog.Logger) Option { return func(c *config) { c.Settings.Logger = l } }
+
+// ListenOn sets the address at which ranks listen, as host:port. The default is ":0": all interfaces, and a
+// port that the system chooses for each rank.
+func ListenOn(addr string) Option { return func(c *config) { c.listen = addr } }
+
+// SilentTimeout sets after how long without any sign from its host a peer counts as lost. The default is 10
+// seconds; Linux keeps to it also while data is on the way (TCP_USER_TIMEOUT).
+func SilentTimeout(d time.Duration) Option { return func(c *config) { c.silent = d } }
+
+// Congestion sets the congestion control of the connections where the system offers a choice (Linux), as in
+// "bbr". The default is the system's. A name that the system does not have is reported to the [Logger] once,
+// and changes nothing.
+func Congestion(name string) Option { return func(c *config) { c.congestion = name } }
+
+// Plain turns encryption and authentication off. What that gives up: everybody on the path can read and change
+// what is sent, and whoever reaches the port and guesses the group's name and the address of an endpoint, which
+// is 64 random bits, passes for any rank. It is for networks that nobody else can reach, and for measurements.
+// It must be equal in the whole group, and takes the place of the identity, which must then be empty.
+func Plain() Option { return func(c *config) { c.plain = true } }
+
+func (c *config) check(identity bool) error {
+	switch {
+	case c.plain && identity:
+		return errors.New("an identity and Plain exclude each other")
+	case c.silent < 100*time.Millisecond:
+		return fmt.Errorf("silent timeout of %v, want at least 100 ms", c.silent)
+	}
+	return c.Settings.Check()
+}

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package tcp
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+// setSilentTimeout does nothing: keep-alive probes have to do.
+func setSilentTimeout(*net.TCPConn, time.Duration) error { return nil }
+
+func setCongestion(*net.TCPConn, string) error { return errors.ErrUnsupported }
