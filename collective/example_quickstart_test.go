@@ -10,6 +10,7 @@ import (
 	"github.com/ringtree/ringtree/collective"
 	"github.com/ringtree/ringtree/collective/bucket"
 	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/transport/p2p"
 )
 
 // Four ranks, here goroutines of one process, add up their gradients.
@@ -109,4 +110,54 @@ func Example_trainer() {
 	}
 	ranks.Wait()
 	// Output: [[0.500] [0.500 0.500]]
+}
+
+var invitations = make(chan string, 1)
+
+func network(ctx context.Context, peer *p2p.Host, invitation string, size int) (*collective.Comm, error) {
+	if invitation == "" { // the first process invites the others
+		var err error
+		if invitation, err = collective.Invite(peer, size); err != nil {
+			return nil, err
+		}
+		invitations <- invitation // "rt1:…", one line: over any channel that you trust
+	}
+	return collective.Join(ctx, collective.Config{Rank: collective.AnyRank, Invitation: invitation, Peer: peer})
+}
+
+// Two ranks that know of each other by an invitation only.
+func Example_network() {
+	ctx := context.Background()
+	const size = 2
+	var ranks sync.WaitGroup
+	for i := range size {
+		ranks.Go(func() {
+			peer, err := p2p.New(ctx, p2p.Config{Listen: []string{"/ip4/127.0.0.1/tcp/0"}})
+			if err != nil {
+				log.Print(err)
+				return
+			}
+			defer peer.Close()
+			invitation := ""
+			if i > 0 {
+				invitation = <-invitations
+			}
+			comm, err := network(ctx, peer, invitation, size)
+			if err != nil {
+				log.Print(err)
+				return
+			}
+			defer comm.Close()
+			sum := []float64{float64(comm.Rank()), 1}
+			if err := collective.AllReduce(ctx, comm, sum, buffer.Sum); err != nil {
+				log.Print(err)
+				return
+			}
+			if comm.Rank() == 0 {
+				fmt.Println(sum)
+			}
+		})
+	}
+	ranks.Wait()
+	// Output: [1 2]
 }

@@ -73,7 +73,7 @@ func sources(t *testing.T, file string) map[string]string {
 // that an Example calls, or a program, which TestReadmeProgram builds.
 func TestReadmeCode(t *testing.T) {
 	have := sources(t, "example_quickstart_test.go")
-	want := []string{"Example_quickStart", "program", "train"}
+	want := []string{"Example_quickStart", "program", "train", "network"}
 	var got []string
 	for i, block := range readmeBlocks(t) {
 		name := "program"

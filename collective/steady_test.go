@@ -2,7 +2,9 @@ package collective_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"testing"
@@ -18,7 +20,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	deeds := map[string]func(ctx context.Context, c *collective.Comm, data, all []float32) error{
+	operations := map[string]func(ctx context.Context, c *collective.Comm, data, all []float32) error{
 		"all-reduce": func(ctx context.Context, c *collective.Comm, data, _ []float32) error {
 			return collective.AllReduce(ctx, c, data, buffer.Sum)
 		},
@@ -32,10 +34,10 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 			return collective.AllGather(ctx, c, all, data)
 		},
 		"broadcast": func(ctx context.Context, c *collective.Comm, data, _ []float32) error {
-			return collective.Broadcast(ctx, c, data, 1)
+			return collective.Broadcast(ctx, c, data, c.Size()-1)
 		},
 		"reduce": func(ctx context.Context, c *collective.Comm, data, _ []float32) error {
-			return collective.Reduce(ctx, c, data, data, buffer.Sum, 1)
+			return collective.Reduce(ctx, c, data, data, buffer.Sum, c.Size()-1)
 		},
 		"barrier": func(ctx context.Context, c *collective.Comm, _, _ []float32) error {
 			return collective.Barrier(ctx, c)
@@ -47,6 +49,8 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 			return collective.AllReduce(ctx, c, data, buffer.Max)
 		},
 	}
+	const tolerance = 0.02 // that of a counter of the whole process
+	const longest = 5000
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection drops caches of the runtime, which then fill again
 	for _, links := range linkKinds() {
 		for _, l := range []layout{
@@ -54,15 +58,31 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 			{ranks: 4, links: links, algorithm: plan.Tree}, {ranks: 1, links: links},
 		} {
 			comms := join(t, l)
-			for name, deed := range deeds {
-				for _, count := range []int{2, 5000} {
-					for _, m := range []memory{plain, registered} {
-						allocs, err := allocsPerCall(t, comms, m, count, deed)
-						if err != nil {
-							t.Fatal(err)
+			data := map[string][][]float32{"plain": make([][]float32, l.ranks), "registered": make([][]float32, l.ranks)}
+			each(t, comms, func(_ context.Context, c *collective.Comm) (err error) {
+				data["plain"][c.Rank()] = make([]float32, longest*(1+l.ranks))
+				data["registered"][c.Rank()], err = collective.Alloc[float32](c, longest*(1+l.ranks))
+				return err
+			})
+			for name, deed := range operations {
+				for _, count := range []int{2, longest} {
+					for kind, mem := range data {
+						deed := func(ctx context.Context, c *collective.Comm) error {
+							m := mem[c.Rank()]
+							return deed(ctx, c, m[:count], m[count:count*(1+l.ranks)])
 						}
-						if allocs > 0 {
-							t.Errorf("%v: %s of %d: %d allocations a call on all ranks together, want none", l, name, count, allocs)
+						// The runtime and the endpoints may have something of their own to do: what the calls need, they
+						// need every time.
+						allocs := math.Inf(1)
+						for try := 0; try < 5 && allocs > tolerance; try++ {
+							got, err := allocsPerCall(t, comms, deed)
+							if err != nil {
+								t.Fatal(err)
+							}
+							allocs = min(allocs, got)
+						}
+						if allocs > tolerance {
+							t.Errorf("%v: %s of %d, %s memory: %.2f allocations a call on all ranks together, want none", l, name, count, kind, allocs)
 						}
 					}
 				}
@@ -72,53 +92,32 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 }
 
 // allocsPerCall is testing.AllocsPerRun for all ranks at once: it counts what the whole process allocates.
-func allocsPerCall(t *testing.T, comms []*collective.Comm, m memory, count int,
-	deed func(ctx context.Context, c *collective.Comm, data, all []float32) error) (uint64, error) {
-	const warm, calls = 20, 100
+func allocsPerCall(t *testing.T, comms []*collective.Comm, deed func(ctx context.Context, c *collective.Comm) error) (float64, error) {
+	const warm, calls = 10, 200
 	var before, after runtime.MemStats
-	var first error
-	for _, err := range ranksDo(len(comms), func(r int) error {
+	errs := ranksDo(len(comms), func(r int) error {
 		c, ctx := comms[r], t.Context()
-		mem, err := m.alloc(c, buffer.Float32, count*(1+len(comms)))
-		if err != nil {
-			return err
+		read := func(m *runtime.MemStats) error {
+			// Between two barriers no rank does anything else.
+			if err := collective.Barrier(ctx, c); err != nil {
+				return err
+			}
+			if r == 0 {
+				runtime.ReadMemStats(m)
+			}
+			return collective.Barrier(ctx, c)
 		}
-		both, err := buffer.View[float32](mem)
-		if err != nil {
-			return err
-		}
-		data, all := both[:count], both[count:]
 		for i := range warm + calls {
 			if i == warm {
-				// Between the barriers no rank does anything else.
-				if err := collective.Barrier(ctx, c); err != nil {
-					return err
-				}
-				if r == 0 {
-					runtime.ReadMemStats(&before)
-				}
-				if err := collective.Barrier(ctx, c); err != nil {
+				if err := read(&before); err != nil {
 					return err
 				}
 			}
-			if err := deed(ctx, c, data, all); err != nil {
+			if err := deed(ctx, c); err != nil {
 				return fmt.Errorf("call %d: %w", i, err)
 			}
 		}
-		if err := collective.Barrier(ctx, c); err != nil {
-			return err
-		}
-		if r == 0 {
-			runtime.ReadMemStats(&after)
-		}
-		if err := collective.Barrier(ctx, c); err != nil {
-			return err
-		}
-		return m.free(c, mem)
-	}) {
-		if first == nil {
-			first = err
-		}
-	}
-	return (after.Mallocs - before.Mallocs) / calls, first
+		return read(&after)
+	})
+	return float64(after.Mallocs-before.Mallocs) / calls, errors.Join(errs...)
 }

@@ -1,8 +1,10 @@
 // Package membership forms groups: it tells every rank who the others are and how to reach them.
 //
-// Ranks find each other by a name. Ranks of one process meet in memory ([Local]); processes of one host meet at rank
-// 0 over a unix socket ([OnHost]). In both, every rank hands in a [Member] and gets the whole [Group]; a rank that
-// does not fit is refused with a [*RefusedError], without harm to the others. When the group has formed no rank is special.
+// Ranks of one process meet in memory ([Local]); processes of one host meet at rank 0 over a unix socket
+// ([OnHost]); both find each other by a name. Processes anywhere meet by an [Invitation] that any member can hand on
+// ([Invite], [Over]), or at the address that their launcher gives them ([FromEnv], [Launched]). In all of them, every
+// rank hands in a [Member] and gets the whole [Group]; a rank that does not fit is refused with a [*RefusedError], without
+// harm to the others. When the group has formed no rank is special.
 package membership
 
 import (

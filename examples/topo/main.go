@@ -80,5 +80,9 @@ func process(ctx context.Context, o *options, index int, group string, out io.Wr
 		})
 	}
 	wait.Wait()
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
 }

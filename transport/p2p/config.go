@@ -35,7 +35,8 @@ type Config struct {
 	// MDNS announces the host on the local network and finds others there, so that [Host.Open] needs no more of
 	// them than /p2p/ and their identity.
 	MDNS bool
-	// Relay lets the host be reached, and reach others, through the Bootstrap peers.
+	// Relay lets the host be reached, and reach others, through the Bootstrap peers, at which it keeps a place. It is for
+	// hosts that others cannot reach directly.
 	Relay bool
 	// RelayService forwards connections for others, by libp2p's usual limits: small amounts of data for minutes. It is
 	// for a host that everybody can reach.
@@ -82,7 +83,7 @@ func (c *Config) options(key crypto.PrivKey, g *gate, bootstrap []peer.AddrInfo)
 		libp2p.ConnectionGater(g),
 		libp2p.ConnectionManager(connmgr.NullConnMgr{}), // the default one hangs up on members when there are many
 		libp2p.ResourceManager(resources),
-		libp2p.DialRanker(rank),
+		libp2p.SwarmOpts(swarm.WithDialRanker(rank)),
 		libp2p.DisableMetrics(),
 		libp2p.Ping(false),
 	}
@@ -95,6 +96,11 @@ func (c *Config) options(key crypto.PrivKey, g *gate, bootstrap []peer.AddrInfo)
 	case c.Relay:
 		opts = append(opts, libp2p.EnableRelay())
 		if len(bootstrap) > 0 {
+			// libp2p looks for relays only when it believes that the host cannot be reached. Finding that out takes
+			// it minutes and more peers than a group may have, and who switches relays on has decided.
+			if !c.RelayService {
+				opts = append(opts, libp2p.ForceReachabilityPrivate())
+			}
 			opts = append(opts, libp2p.EnableAutoRelayWithStaticRelays(bootstrap, autorelay.WithBootDelay(0),
 				autorelay.WithMinCandidates(1), autorelay.WithBackoff(5*time.Second)))
 		}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/ringtree/ringtree/transport"
 	"github.com/ringtree/ringtree/transport/internal/stripe/stripetest"
@@ -35,9 +36,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// onLoop has the default of what a test may wait for: how soon the death of a process is noticed. patientLoop bears a
-// starved machine.
-func onLoop(id transport.Identity) (transport.Transport, error) { return New(id, onLoopback) }
+// onLoop notices the death of a process soon, though not as soon as by default: this machine may be starved.
+// patientLoop hardly ever does.
+func onLoop(id transport.Identity) (transport.Transport, error) {
+	return New(id, onLoopback, SilentTimeout(3*time.Second))
+}
 
 func patientLoop(id transport.Identity) (transport.Transport, error) {
 	return New(id, onLoopback, patient)
@@ -52,6 +55,13 @@ func command(role string) *exec.Cmd {
 
 func TestProcesses(t *testing.T) {
 	stripetest.Processes(t, patientLoop, command)
+}
+
+// A session ends at the latest one beat after its timeout (a fifth of it): by default within 1.5 seconds.
+func TestDefaultSilentTimeout(t *testing.T) {
+	if worst := DefaultSilentTimeout * 6 / 5; worst > 1500*time.Millisecond {
+		t.Errorf("the death of a peer is noticed after %v, want at most 1.5 s", worst)
+	}
 }
 
 func TestKilled(t *testing.T) { stripetest.Killed(t, onLoop, command) }

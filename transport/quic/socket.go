@@ -164,19 +164,25 @@ const (
 	enoughBuffer = 2 << 20
 )
 
-var warnBuffers sync.Once
+var warnBuffers sync.Once // in a process
 
-// sizeBuffers enlarges the socket's buffers, and says once in a process when the system does not allow that.
+// sizeBuffers enlarges the socket's buffers.
 func sizeBuffers(u *net.UDPConn, log *slog.Logger) {
 	err := errors.Join(u.SetReadBuffer(wantedBuffer), u.SetWriteBuffer(wantedBuffer))
 	read, write, known := forceBuffers(u)
-	if err != nil || known && min(read, write) < enoughBuffer {
-		warnBuffers.Do(func() {
-			log.Warn("UDP buffers are smaller than they should be, so packets may be lost at high rates",
-				"receive", read, "send", write, "wanted", wantedBuffer, "error", err,
-				"remedy", "on Linux, set net.core.rmem_max and net.core.wmem_max to the wanted size")
-		})
+	reportBuffers(&warnBuffers, log, read, write, known, err)
+}
+
+// reportBuffers says once when the system does not allow the buffers to be large enough.
+func reportBuffers(once *sync.Once, log *slog.Logger, read, write int, known bool, err error) {
+	if err == nil && (!known || min(read, write) >= enoughBuffer) {
+		return
 	}
+	once.Do(func() {
+		log.Warn("UDP buffers are smaller than they should be, so packets may be lost at high rates",
+			"receive", read, "send", write, "wanted", wantedBuffer, "error", err,
+			"remedy", "on Linux, set net.core.rmem_max and net.core.wmem_max to the wanted size")
+	})
 }
 
 // A sizedConn is a UDP socket whose buffers have been set. quic-go would set them again, and print a warning of

@@ -262,8 +262,7 @@ func TestCongestion(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if warn {
-			if line := <-reports; !strings.Contains(line, "congestion control not available") {
-				t.Errorf("%s: reported %q", name, line)
+			for !strings.Contains(<-reports, "congestion control not available") {
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -190,7 +191,11 @@ func (e *Endpoint) Serve(conn Conn) {
 func (e *Endpoint) refused(conn Conn, err error) {
 	conn.Close()
 	if err != nil && e.ctx.Err() == nil {
-		e.cfg.Logger.Warn("connection refused", "transport", e.cfg.Name, "rank", e.cfg.Rank, "identity", conn.PeerID(), "error", err)
+		level := slog.LevelWarn
+		if errors.Is(err, io.EOF) { // a dialling side that has thought better of it
+			level = slog.LevelDebug
+		}
+		e.cfg.Logger.Log(context.Background(), level, "connection refused", "transport", e.cfg.Name, "rank", e.cfg.Rank, "identity", conn.PeerID(), "error", err)
 	}
 }
 

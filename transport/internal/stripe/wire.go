@@ -59,7 +59,6 @@ type wire struct {
 	orders  []control
 	arena   []byte
 	start   int // of the part of arena that is in no segment yet
-	bytes   int // in segments
 	segs    [][]byte
 	writing []entry
 }

@@ -184,7 +184,6 @@ type victim struct {
 	t    testing.TB
 	ep   *Endpoint
 	bell transport.Bell
-	addr string // of the test
 	refs chan string
 }
 
