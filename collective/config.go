@@ -22,6 +22,9 @@ type Config struct {
 	// Invitation is the way into a group on a network: a line that [Invite] made, "rt1:…". "": the group is found by
 	// name, on this host.
 	Invitation string
+	// Launch is the place in a job that a launcher started, as membership.FromEnv reads it from the environment; Rank and
+	// Size are then the job's. nil: no launcher.
+	Launch *membership.Launch
 	// Peer is this process's identity and its control streams, for groups that reach beyond this host; it outlives
 	// the communicator. nil: where an Invitation needs one, Join makes one for the communicator.
 	Peer *p2p.Host
@@ -59,6 +62,13 @@ func argError(field, format string, args ...any) error {
 
 // withDefaults returns the validated config with every default filled in but the transports.
 func (c Config) withDefaults() (Config, error) {
+	if c.Launch != nil {
+		if c.Invitation != "" {
+			return c, argError("Config.Launch", "a group is entered by a launcher or by an invitation, not by both")
+		}
+		launch := *c.Launch
+		c.Launch, c.Rank, c.Size, c.Group = &launch, launch.Rank, launch.Size, launch.Name()
+	}
 	if c.Invitation != "" {
 		inv, err := membership.ParseInvitation(c.Invitation)
 		if err != nil {

@@ -45,7 +45,7 @@ func (o owned) close() error {
 // meet completes the configuration with what it takes to meet the others.
 func (c *Config) meet(ctx context.Context) (owned, error) {
 	var own owned
-	if c.Invitation != "" && c.Peer == nil {
+	if (c.Invitation != "" || c.Launch != nil && c.Launch.Addr != "") && c.Peer == nil {
 		h, err := p2p.New(ctx, p2p.Config{Logger: c.Logger})
 		if err != nil {
 			return own, fmt.Errorf("collective: this process's host: %w", err)
@@ -88,6 +88,13 @@ func (c *Config) form(ctx context.Context, d *doors, self membership.Member) (*m
 			return nil, 0, err
 		}
 		return membership.Over(ctx, c.Peer, inv, self, membership.Options{Logger: c.Logger})
+	}
+	if c.Launch != nil {
+		var host membership.Host // nil where all ranks are on this host
+		if c.Peer != nil {
+			host = c.Peer
+		}
+		return membership.Launched(ctx, host, *c.Launch, self, membership.Options{Logger: c.Logger})
 	}
 	form := membership.OnHost
 	if d.inProcess() {

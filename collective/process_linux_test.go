@@ -173,7 +173,6 @@ type process struct {
 	t        *testing.T
 	cmd      *exec.Cmd
 	talk     *os.File
-	lines    *bufio.Scanner
 	said     chan struct{} // closed when the ranks have announced
 	outcomes chan []outcome
 }

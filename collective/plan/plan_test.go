@@ -240,7 +240,8 @@ func TestAtAllocates(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := testing.AllocsPerRun(1, func() {
+				// The runtime allocates now and then for itself; At would do so in every run.
+				if got := testing.AllocsPerRun(20, func() {
 					for r := range topology.Rank(s.Ranks()) {
 						for l := range schedule.Lane(2 * s.Channels()) {
 							for i := 0; ; i++ {

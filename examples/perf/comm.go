@@ -22,7 +22,7 @@ type network struct {
 
 // openNetwork makes this process's transports and, where it invites, the invitation, which it prints.
 func openNetwork(ctx context.Context, o *options, group string, terminal io.Writer) (*network, error) {
-	l, err := links.Open(ctx, o.transport, o.conns, o.invited(), o.hosts > 1)
+	l, err := links.Open(ctx, o.transport, o.conns, o.invited() || o.job != nil && o.job.Addr != "", o.hosts > 1)
 	if err != nil {
 		return nil, err
 	}
@@ -44,6 +44,7 @@ func (n *network) join(ctx context.Context, o *options, rank int) (*collective.C
 	}
 	config := collective.Config{
 		Rank: rank, Size: o.ranks(), Group: n.group, Algorithm: algo, Peer: n.Peer, Transports: n.Transports, Invitation: n.invitation,
+		Launch: o.job,
 	}
 	if n.invitation != "" {
 		config.Size = 0 // the invitation's

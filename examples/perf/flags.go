@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/collective/membership"
 	"github.com/ringtree/ringtree/collective/schedule"
 	"github.com/ringtree/ringtree/examples/internal/links"
 )
@@ -34,22 +35,27 @@ type options struct {
 	threads   int // ranks per process
 	hosts     int // 0: one
 	transport string
-	conns     int    // connections a peer over a network; 0: the transport's default
-	invite    int    // ranks of the group that this process invites to; 0: none
-	join      string // invitation
+	conns     int                // connections a peer over a network; 0: the transport's default
+	invite    int                // ranks of the group that this process invites to; 0: none
+	join      string             // invitation
+	job       *membership.Launch // place in a launcher's job; nil: none
 	algo      string
 	alloc     string
 	json      string
 	plot      string
 	explain   bool
+	counted   bool // -np was given
 	timeout   time.Duration
 }
 
 // ranks is the size of the communicator, as far as the flags tell: of a group that it joins by invitation, the
 // invitation does.
 func (o *options) ranks() int {
-	if o.invite > 0 {
+	switch {
+	case o.invite > 0:
 		return o.invite
+	case o.job != nil:
+		return o.job.Size
 	}
 	return o.processes * o.threads
 }
@@ -204,6 +210,7 @@ func parseFlags(args []string) (*options, error) {
 	if given["i"] && !given["f"] {
 		o.sweep.factor = 1
 	}
+	o.counted = given["np"]
 	if o.invited() {
 		if given["np"] && o.processes != 1 {
 			return nil, &usageError{"-np starts processes here: with -invite and -join each process is started by hand"}
@@ -236,6 +243,8 @@ func (o *options) checked() (*options, error) {
 		return refuse("-transport %s does not reach beyond this host: use auto, quic or tcp with an invitation", o.transport)
 	case o.invite > 0 && o.invite < o.threads:
 		return refuse("-invite %d: this process alone has %d ranks", o.invite, o.threads)
+	case o.job != nil && o.threads > 1:
+		return refuse("-t %d: a launcher counts the ranks, one a process", o.threads)
 	case o.conns > 32:
 		return refuse("-conns %d: at most 32", o.conns)
 	case o.join != "" && (o.root > 0 || o.hosts > 0):

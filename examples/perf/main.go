@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/ringtree/ringtree/collective/membership"
 	"github.com/ringtree/ringtree/examples/internal/launch"
 )
 
@@ -26,9 +27,14 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout io.Writer, stderr *os.File) int {
 	rank, size, group, launched := launch.FromEnv()
 	o, err := parseFlags(args)
-	if launched && err == nil {
-		o.processes = size
-		o, err = o.checked()
+	if err == nil {
+		switch {
+		case launched:
+			o.processes = size
+			o, err = o.checked()
+		case !o.invited() && !o.counted:
+			o, err = o.inJob(os.Getenv)
+		}
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -59,6 +65,19 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 		return exitFailed
 	}
 	return statusOf(wrong, launched)
+}
+
+// inJob makes the process a part of the job of a launcher (torchrun, mpirun, srun, …) that has started it, if one has.
+func (o *options) inJob(getenv func(string) string) (*options, error) {
+	job, ok, err := membership.FromEnv(getenv)
+	switch {
+	case err != nil:
+		return nil, &usageError{err.Error()}
+	case !ok || job.Size == 1:
+		return o, nil
+	}
+	o.job, o.processes = &job, 1
+	return o.checked()
 }
 
 // statusOf is the exit status of a run that came to its end with so many wrong elements.

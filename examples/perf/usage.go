@@ -33,7 +33,8 @@ How to measure
   -timeout DURATION          a call that takes longer fails the run, 90s or a number of seconds (default 60s)
 
 Who takes part
-  -np N                      processes to start on this machine; 1: this process alone (default 2)
+  -np N                      processes to start on this machine; 1: this process alone (default 2). Without -np, a process
+                             that torchrun, mpirun, srun or a Kubernetes indexed job has started is a rank of that job
   -t, --nthreads N           ranks per process, as goroutines (default 1)
   -transport NAME            auto (default: the best there is between two ranks), mem (within a process), shm (shared
                              memory), quic or tcp (a network; both encrypted)

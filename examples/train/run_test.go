@@ -162,8 +162,8 @@ func TestExitStatus(t *testing.T) {
 	if strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "-np") {
 		t.Errorf("wrong flag: got %q, want one line", stderr)
 	}
-	_, stderr = program(t, 1, "-np", "1", "-transport", "pigeon")
-	if !strings.Contains(stderr, `no "pigeon"`) {
+	_, stderr = program(t, 2, "-np", "1", "-transport", "pigeon")
+	if !strings.Contains(stderr, "quic, tcp") {
 		t.Errorf("unknown transport: got %q", stderr)
 	}
 	_, stderr = program(t, 1, "-np", "1", "-epochs", "1", "-plot", filepath.Join(t.TempDir(), "none", "a.png"))

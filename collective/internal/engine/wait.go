@@ -175,6 +175,17 @@ func (e *Engine) blame(c *conn, sc *Script, l schedule.Lane, i int, err error) e
 	if remote, ok := errors.AsType[*transport.RemoteError](err); ok {
 		return decodeReason(c.peer, remote.Reason)
 	}
+	// A peer that gave up before it had this link has told its neighbours why, and may have left since.
+	for side := range e.control {
+		if peer, ok := e.neighbour(side); !ok || peer != c.peer {
+			continue
+		}
+		if h := e.hailer(side); h != nil && h != c {
+			if err := e.failed(h); err != nil {
+				return err
+			}
+		}
+	}
 	if lost, ok := errors.AsType[*transport.LostError](err); ok { // the link counts ranks of the group that it was made in
 		err = &transport.LostError{Peer: c.peer, Cause: lost.Cause}
 	}
