@@ -50,7 +50,7 @@ func newScenario(seed uint64) scenario {
 
 // Random groups that do random things give what the serial oracle gives. Ranks mix registered and plain memory.
 func TestRandomGroups(t *testing.T) {
-	seeds := short(40, make([]uint64, 250)...)
+	seeds := short(40, make([]uint64, 150)...)
 	for i := range seeds {
 		seeds[i] = rand.Uint64()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"testing"
 
 	"github.com/ringtree/ringtree/collective"
@@ -33,7 +34,7 @@ func TestSplit(t *testing.T) {
 			[][]int32{{1, 0, 2}, {1, 0, 2}, {1, 0, 2}, {3, 4}, {3, 4}}},
 		{"some stay out", func(r int) int { return r%2*5 - 1 }, func(r int) int { return 9 - r },
 			[][]int32{nil, {3, 1}, nil, {3, 1}, nil}},
-		{"everybody alone", func(r int) int { return 1000 + r }, func(int) int { return 1 << 60 },
+		{"everybody alone", func(r int) int { return 1000 + r }, func(int) int { return math.MaxInt },
 			[][]int32{{0}, {1}, {2}, {3}, {4}}},
 		{"nobody", func(int) int { return -1 }, func(int) int { return 0 }, make([][]int32, 5)},
 	}

@@ -21,7 +21,13 @@ func TestValues(t *testing.T) {
 		ops := everything(n)
 		for _, links := range linkKinds() {
 			for _, a := range algorithms() {
+				if links == overPairs && a != plan.Auto && a != plan.Hierarchical {
+					continue // the links mix the two kinds before it
+				}
 				for hosts := 1; hosts <= min(n, 3); hosts++ {
+					if n == 8 && hosts == 2 {
+						continue // five ranks on two hosts are as uneven
+					}
 					l := layout{ranks: n, links: links, hosts: hosts, algorithm: a}
 					t.Run(fmt.Sprint(l), func(t *testing.T) {
 						each(t, join(t, l), func(ctx context.Context, c *collective.Comm) error {

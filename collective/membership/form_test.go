@@ -51,8 +51,8 @@ func checkFormed(t *testing.T, groups []*Group) {
 	}
 }
 
-// testFormer runs what Local and OnHost have in common.
-func testFormer(t *testing.T, form former) {
+// testFormer runs what Local and OnHost have in common. await returns when rank 0 of a group is there.
+func testFormer(t *testing.T, form former, await func(name string)) {
 	ctx := t.Context()
 	t.Run("forms", func(t *testing.T) {
 		ids := make(map[uint64]bool)
@@ -113,6 +113,7 @@ func testFormer(t *testing.T, form former) {
 				t.Errorf("%s: got %v, want a RefusedError", what, err)
 			}
 		}
+		await(name)
 		cancel()
 		var incomplete *IncompleteError
 		if err := <-first; !errors.As(err, &incomplete) || !errors.Is(err, ErrForming) || !errors.Is(err, context.Canceled) || !slices.Equal(incomplete.Missing, []int{1, 2}) {
@@ -128,7 +129,15 @@ func testFormer(t *testing.T, form former) {
 	})
 }
 
-func TestLocal(t *testing.T) { testFormer(t, Local) }
+func TestLocal(t *testing.T) { testFormer(t, Local, awaitLocal) }
+
+func awaitLocal(name string) {
+	for in := false; !in; runtime.Gosched() {
+		forming.Lock()
+		in = forming.groups[name] != nil
+		forming.Unlock()
+	}
+}
 
 // Members that do not fit are refused while the group forms, and it forms.
 func TestLocalRefusesMisfits(t *testing.T) {
@@ -138,11 +147,7 @@ func TestLocalRefusesMisfits(t *testing.T) {
 	wg.Go(func() {
 		groups[0], _ = Local(t.Context(), name, 2, testMember(0))
 	})
-	for in := false; !in; runtime.Gosched() {
-		forming.Lock()
-		in = forming.groups[name] != nil
-		forming.Unlock()
-	}
+	awaitLocal(name)
 	for what, misfit := range map[string]struct{ size, rank int }{"rank 0 again": {2, 0}, "another size": {3, 1}, "rank above": {2, 2}} {
 		var refused *RefusedError
 		m := testMember(1)

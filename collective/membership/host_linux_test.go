@@ -15,7 +15,9 @@ import (
 	"testing"
 )
 
-func TestOnHost(t *testing.T) { testFormer(t, OnHost) }
+func TestOnHost(t *testing.T) {
+	testFormer(t, OnHost, func(name string) { knock(t, name, nil) })
+}
 
 func formAddr(name string) string { return fmt.Sprintf("@ringtree/form/%d/%s", os.Getuid(), name) }
 
@@ -62,25 +64,39 @@ func startRank0(ctx context.Context, name string, size int) <-chan error {
 	return done
 }
 
-// joinRaw joins as a rank by hand, and returns when rank 0 has taken it, with what ends its connection. To know that, it
-// joins twice: one of the two is refused, so the other one is in.
-func joinRaw(t *testing.T, name string, size, rank int) (end <-chan error) {
+// joinRaw joins as a rank by hand, and returns when rank 0 has taken it: its process number, and what ends its connection.
+// To know that, it joins twice: one of the two is refused because of the other, or because of an earlier one, and then
+// both try again.
+func joinRaw(t *testing.T, name string, size, rank, pid int) (int, <-chan error) {
 	t.Helper()
-	text := helloText(t, hello{Version, name, size, testMember(rank)})
-	ends := [2]chan error{make(chan error, 1), make(chan error, 1)}
-	refused := make(chan int, 2)
-	for i := range ends {
-		conn := knock(t, name, text)
-		go func() {
-			var a answer
-			err := readMessage(conn, maxMessage, &a)
-			if err == nil && a.Refused != "" {
-				refused <- i
+	for ; ; pid += 2 {
+		var conns [2]net.Conn
+		ends := [2]chan error{make(chan error, 1), make(chan error, 1)}
+		refused := make(chan string, 2)
+		for i := range conns {
+			m := testMember(rank)
+			m.PID = pid + i
+			conns[i] = knock(t, name, helloText(t, hello{Version, name, size, m}))
+			go func() {
+				var a answer
+				err := readMessage(conns[i], maxMessage, &a)
+				if err == nil {
+					refused <- a.Refused
+				}
+				ends[i] <- err
+			}()
+		}
+		why := <-refused
+		for i := range conns {
+			if strings.Contains(why, fmt.Sprintf("process %d has joined", pid+i)) {
+				return pid + i, ends[i]
 			}
-			ends[i] <- err
-		}()
+		}
+		for i := range conns {
+			conns[i].Close()
+			<-ends[i]
+		}
 	}
-	return ends[1-<-refused]
 }
 
 // What does not fit is refused with the reason, and the group forms all the same.
@@ -151,7 +167,7 @@ func TestOnHostMissing(t *testing.T) {
 	name := formName()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	done := startRank0(ctx, name, 5)
-	end := joinRaw(t, name, 5, 3)
+	_, end := joinRaw(t, name, 5, 3, 1000)
 	why := errors.New("lunch")
 	cancel(why)
 	var incomplete *IncompleteError
@@ -201,34 +217,14 @@ func TestOnHostVisitorGivesUp(t *testing.T) {
 func TestOnHostSuccessor(t *testing.T) {
 	name := formName()
 	done := startRank0(t.Context(), name, 3)
-	first := knock(t, name, helloText(t, hello{Version, name, 3, testMember(1)}))
-	first.Close()
-	groups := make(chan *Group, 1)
-	go func() {
-		g, err := OnHost(t.Context(), name, 3, testMember(2))
-		if err != nil {
-			t.Error(err)
-		}
-		groups <- g
-	}()
-	for {
-		m := testMember(1)
-		m.PID = 4711
-		g, err := OnHost(t.Context(), name, 3, m)
-		var refused *RefusedError
-		if errors.As(err, &refused) {
-			continue // rank 0 has not noticed the death yet
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := g.Members[1].PID; got != 4711 {
-			t.Errorf("rank 1 is process %d, want 4711", got)
-		}
-		break
+	knock(t, name, helloText(t, hello{Version, name, 3, testMember(1)})).Close()
+	pid, _ := joinRaw(t, name, 3, 1, 1000)
+	g, err := OnHost(t.Context(), name, 3, testMember(2))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if g := <-groups; g == nil || g.Members[1].PID != 4711 {
-		t.Errorf("rank 2 got %+v, want the successor in it", g)
+	if got := g.Members[1].PID; got != pid {
+		t.Errorf("rank 1 is process %d, want %d", got, pid)
 	}
 	if err := <-done; err != nil {
 		t.Error(err)

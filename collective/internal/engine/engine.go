@@ -60,7 +60,8 @@ type Engine struct {
 	conns   map[connKey]*conn
 	control [2]*conn // to rank-1 and rank+1
 	ended   bool
-	cause   atomic.Pointer[error] // set by Abort
+	cause   atomic.Pointer[error] // why the engine has ended
+	told    chan struct{}         // closed when the peers have been told
 }
 
 // remembered is how many operations an engine can still say what they were.
@@ -124,7 +125,7 @@ type aside struct {
 
 // New returns an engine. Links are opened when an operation first needs them.
 func New(cfg Config) *Engine {
-	e := &Engine{cfg: cfg, rank: topology.Rank(cfg.Rank), epoch: cfg.Epoch, conns: make(map[connKey]*conn)}
+	e := &Engine{cfg: cfg, rank: topology.Rank(cfg.Rank), epoch: cfg.Epoch, conns: make(map[connKey]*conn), told: make(chan struct{})}
 	e.waiter.init(cfg)
 	return e
 }
@@ -422,6 +423,9 @@ func (e *Engine) poll(sc *Script, c *conn, l schedule.Lane, i int) (*transport.F
 			continue
 		}
 		if e.now.differs(&f.Header) {
+			if err := e.failed(c); err != nil { // it knows better
+				return nil, err
+			}
 			return nil, e.mismatch(&e.now, c.peer, &f.Header)
 		}
 		return f, nil
@@ -445,6 +449,7 @@ func (e *Engine) Abort(cause error) {
 		return
 	}
 	e.tell(cause)
+	close(e.told)
 	e.cfg.Bell.Ring()
 }
 
@@ -459,9 +464,11 @@ func (e *Engine) Err() error {
 // fail ends the engine with the outcome of a failed operation.
 func (e *Engine) fail(err error) error {
 	if !e.cause.CompareAndSwap(nil, &err) {
+		<-e.told // whoever sees this operation end may count on the peers knowing why
 		return e.Err()
 	}
 	e.tell(err)
+	close(e.told)
 	return err
 }
 
@@ -485,7 +492,9 @@ func (e *Engine) tell(err error) {
 // Close ends all links in good order; Err is cause from now on, unless the engine ended before. No operation may be
 // running.
 func (e *Engine) Close(cause error) error {
-	e.cause.CompareAndSwap(nil, &cause)
+	if e.cause.CompareAndSwap(nil, &cause) {
+		close(e.told)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.ended = true
