@@ -211,7 +211,7 @@ func TestIdentities(t *testing.T) {
 	if a, b := HostID(), HostID(); a != b || a == "" {
 		t.Errorf("HostID is %q and then %q", a, b)
 	}
-	if NewID() == NewID() {
+	if one, two := NewID(), NewID(); one == two {
 		t.Error("two IDs are alike")
 	}
 }
