@@ -10,7 +10,9 @@
 // Read this first. An operation that fails has failed on all ranks, or will: the first error ends the communicator, every
 // later call returns it, and the data of the operation is unspecified. A context that ends during an operation aborts
 // it on all ranks; giving up a [Work.Wait] does not. A rank that dies, calls something else than the others, or aborts
-// gives every other rank an error that names it, within a second or two. Arguments that cannot be are refused with a
+// gives every other rank an error that names it, within a second or two; a rank that is in no
+// operation hears of it in its next one. An operation in which a rank only sends can be over on that rank before it could
+// know. Arguments that cannot be are refused with a
 // [*ConfigError] before anything is sent, and leave the communicator as it was. Close and Abort are local, idempotent,
 // legal at any time, and return within a second.
 //

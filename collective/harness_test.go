@@ -161,7 +161,7 @@ func short[T any](few int, all ...T) []T {
 
 func algorithms() []plan.Algorithm { return append(plan.Algorithms(), plan.Auto) }
 
-// joined is err with every error below it, for the text of a failure.
+// chain returns err with every error below it, for the text of a failure.
 func chain(err error) string {
 	var b strings.Builder
 	for depth := 0; err != nil && depth < 8; depth++ {

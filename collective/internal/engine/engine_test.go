@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -199,24 +200,30 @@ func TestProgramTooLongToCompile(t *testing.T) {
 	}
 }
 
-// header is one that rank 1 could send to rank 0 as the first frame of a ring all-reduce of one int32 over two ranks.
-func (g *group) header() transport.Header {
+// header is the one of the first frame that rank 1 would send to rank 0 in a ring all-reduce of two int32.
+func (g *group) header() transport.Header { return g.headers(plan.Ring, 1)[0] }
+
+// headers are those of the first frames of that many all-reduces of two int32, one after the other.
+func (g *group) headers(a plan.Algorithm, operations int) []transport.Header {
 	g.Helper()
-	p, err := g.planner.Choose(plan.Ring, plan.Request{Collective: schedule.AllReduce, Bytes: 8})
+	p, err := g.planner.Choose(a, plan.Request{Collective: schedule.AllReduce, Bytes: 8})
 	if err != nil {
 		g.Fatal(err)
 	}
-	// The stamp is what an engine of the same history makes.
+	// The stamps are what an engine of the same history makes.
 	e := New(Config{Rank: 1, Size: 2, Epoch: 1, Bell: transport.NewBell(), Open: func(int, uint16) (transport.Link, error) { return g.link(1, 0, 99), nil }})
 	sig := Signature{Collective: schedule.AllReduce, Type: buffer.Int32, Op: buffer.Sum, Count: 2, Algorithm: p.Variant.Code()}
 	sc, err := e.NewScript(sig, p.Schedule, 2, p.SliceBytes)
 	if err != nil {
 		g.Fatal(err)
 	}
-	e.begin(sc)
-	h := sc.head
-	h.Seq, h.Length = e.now.stamp, 4
-	return h
+	hs := make([]transport.Header, operations)
+	for i := range hs {
+		e.begin(sc)
+		hs[i] = sc.head
+		hs[i].Seq, hs[i].Length = e.now.stamp, 4
+	}
+	return hs
 }
 
 func post(t *testing.T, l transport.Link, h transport.Header, payload []byte) {
@@ -401,6 +408,76 @@ func TestAsideGrows(t *testing.T) {
 	}
 	if len(held) > 4 { // two a rank
 		t.Errorf("%d pieces of memory are held, want 4 at most", len(held))
+	}
+}
+
+// An aside buffer is not used again while the peer may still read it: the operation waits, and names the reader when it
+// has waited too long.
+func TestAsideIsBusy(t *testing.T) {
+	for name, reads := range map[string]bool{"the peer reads": true, "the peer does not": false} {
+		g := newGroup(t, 2, nil)
+		l := g.link(1, 0, 0)
+		for _, h := range g.headers(plan.Direct, 3) { // one shot: each rank sends everything
+			post(t, l, h, buffer.Of([]int32{10, 20}).Data)
+		}
+		data := []int32{1, 2}
+		for range 2 { // the two buffers are in use now
+			if err := g.allReduce(t.Context(), 0, plan.Direct, data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		third := make(chan error, 1)
+		go func() { third <- g.allReduce(ctx, 0, plan.Direct, data) }()
+		if reads {
+			// Of the frames, the first is what the operation waits for; the others show that it went on.
+			for i, want := range [][]int32{{1, 2}, {11, 22}, {21, 42}} {
+				var f *transport.Frame
+				for f == nil {
+					var err error
+					if f, err = l.Poll(); err != nil {
+						t.Fatal(err)
+					}
+					runtime.Gosched()
+				}
+				if got := buffer.Of(want).Data; !slices.Equal(f.Payload, got) {
+					t.Errorf("frame %d: got %v, want %v", i, f.Payload, got)
+				}
+				l.Release()
+			}
+			if err := <-third; err != nil || !slices.Equal(data, []int32{31, 62}) {
+				t.Errorf("%s: got %d, %v, want [31 62]", name, data, err)
+			}
+		} else {
+			cancel()
+			var peer *PeerError
+			if err := <-third; !errors.Is(err, context.Canceled) || !errors.As(err, &peer) || peer.Rank != 1 {
+				t.Errorf("%s: got %v, want %v that names rank 1", name, err, context.Canceled)
+			}
+		}
+		cancel()
+	}
+}
+
+// A peer that leaves without reading what was put aside for it is named.
+func TestAsideOfOneWhoLeft(t *testing.T) {
+	g := newGroup(t, 2, nil)
+	l := g.link(1, 0, 0)
+	for _, h := range g.headers(plan.Direct, 2) {
+		post(t, l, h, make([]byte, 8))
+	}
+	for range 2 {
+		if err := g.allReduce(t.Context(), 0, plan.Direct, make([]int32, 2)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Everything that it sent is read; this side's first frame is not, and never will be.
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var peer *PeerError
+	if err := g.allReduce(t.Context(), 0, plan.Direct, make([]int32, 2)); !errors.Is(err, transport.ErrPeerClosed) || !errors.As(err, &peer) || peer.Rank != 1 {
+		t.Errorf("got %v, want %v that names rank 1", err, transport.ErrPeerClosed)
 	}
 }
 
