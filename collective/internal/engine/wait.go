@@ -210,15 +210,6 @@ func (e *Engine) hailer(side int) *conn {
 	return e.control[side]
 }
 
-// abortOf returns what a neighbour says that ended the operation, or nil when its link ended in another way: it may
-// have finished its part and left, and who needs it will say so.
-func (e *Engine) abortOf(c *conn, err error) error {
-	if remote, ok := errors.AsType[*transport.RemoteError](err); ok {
-		return decodeReason(c.peer, remote.Reason)
-	}
-	return nil
-}
-
 // hail tells both neighbours which operation this rank is in, and compares what they say and what lies unread on the
 // open links. Ranks that called different operations may otherwise wait for each other on links where no frame ever
 // meets: somewhere around the circle of all ranks two neighbours differ.
@@ -231,18 +222,19 @@ func (e *Engine) hail(sc *Script) error {
 		if !c.hailed {
 			h := sc.head
 			h.Seq, h.Channel = e.now.stamp, controlChannel
-			if ok, err := c.Post(&h, nil); err != nil {
-				if err := e.abortOf(c, err); err != nil {
+			ok, err := c.Post(&h, nil)
+			if err != nil {
+				// A neighbour that left in another way may have finished its part, and who needs it will say so.
+				if err := e.failed(c); err != nil {
 					return err
 				}
-			} else {
-				c.hailed = ok
 			}
+			c.hailed = ok
 		}
 		for {
 			f, err := c.Poll()
 			if err != nil {
-				if err := e.abortOf(c, err); err != nil {
+				if err := e.failed(c); err != nil {
 					return err
 				}
 			}
