@@ -28,7 +28,7 @@ const (
 // and does not read them.
 type Header struct {
 	Epoch   uint32 // membership generation; frames of another one are dropped
-	Seq     uint32 // operation number within the communicator
+	Seq     uint32 // which operation of the communicator; how the number is made is the engine's affair
 	Count   uint64 // elements of the operation, as its caller gave them
 	Kind    Kind
 	Coll    uint8

@@ -203,13 +203,10 @@ func TestFormingErrorTexts(t *testing.T) {
 	}
 }
 
-// A process has one identity, as has a machine; groups have many.
+// A process has one identity; groups have many.
 func TestIdentities(t *testing.T) {
 	if a, b := ProcessID(), ProcessID(); a != b || a == "" {
 		t.Errorf("ProcessID is %q and then %q", a, b)
-	}
-	if a, b := HostID(), HostID(); a != b || a == "" {
-		t.Errorf("HostID is %q and then %q", a, b)
 	}
 	if one, two := NewID(), NewID(); one == two {
 		t.Error("two IDs are alike")

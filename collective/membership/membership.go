@@ -12,7 +12,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -167,14 +166,4 @@ var ProcessID = sync.OnceValue(func() string {
 	var b [12]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
-})
-
-// HostID returns the identity of this machine as it runs now: equal for its processes, different from that of any other.
-var HostID = sync.OnceValue(func() string {
-	name, _ := os.Hostname()
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return name
-	}
-	return name + "/" + strings.TrimSpace(string(boot))
 })
