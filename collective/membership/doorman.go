@@ -123,7 +123,7 @@ func (d *doorman) leave(p *party, formed bool) {
 // receive serves one stream.
 func (d *doorman) receive(s Stream) {
 	_ = s.SetReadDeadline(time.Now().Add(greetingTime))
-	m, err := decodeMessage(s, 0)
+	m, err := decodeMessage(s, nil)
 	if err != nil {
 		_ = s.Close()
 		return

@@ -141,15 +141,20 @@ func (m *message) encode() ([]byte, error) {
 	return append(append(b, text...), dense...), nil
 }
 
-// decodeMessage reads one message. A table is read only if tableSize, the number of its members, is not 0. Memory
-// grows with what arrives, not with what is announced.
-func decodeMessage(r io.Reader, tableSize int) (*message, error) {
+// decodeMessage reads one message. A table is read only if tableSize returns the number of its members and not 0; it is asked
+// when the message begins to arrive, for that may be long after the call, and nil stands for 0. Memory grows with what arrives,
+// not with what is announced.
+func decodeMessage(r io.Reader, tableSize func() int) (*message, error) {
 	var head [8]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, err
 	}
 	text, dense := binary.BigEndian.Uint32(head[:]), binary.BigEndian.Uint32(head[4:])
-	if text > maxControl || dense > maxDense || dense > 0 && tableSize == 0 {
+	members := 0
+	if dense > 0 && tableSize != nil {
+		members = tableSize()
+	}
+	if text > maxControl || dense > maxDense || dense > 0 && members == 0 {
 		return nil, fmt.Errorf("membership: message of %d and %d bytes", text, dense)
 	}
 	b, err := readExactly(r, int(text))
@@ -167,7 +172,7 @@ func decodeMessage(r io.Reader, tableSize int) (*message, error) {
 		if b, err = readExactly(r, int(dense)); err != nil {
 			return nil, err
 		}
-		if m.table, err = openTable(b, tableSize); err != nil {
+		if m.table, err = openTable(b, members); err != nil {
 			return nil, err
 		}
 	}

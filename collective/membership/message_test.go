@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
 	"net"
 	"reflect"
 	"strings"
@@ -38,7 +39,7 @@ func TestMessageRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := decodeMessage(bytes.NewReader(b), 5)
+		got, err := decodeMessage(bytes.NewReader(b), members(5))
 		if err != nil {
 			t.Fatalf("kind %d: %v", want.Kind, err)
 		}
@@ -52,7 +53,7 @@ func TestMessageRoundTrip(t *testing.T) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 		for cut := range b {
-			if m, err := decodeMessage(bytes.NewReader(b[:cut]), 5); err == nil {
+			if m, err := decodeMessage(bytes.NewReader(b[:cut]), members(5)); err == nil {
 				t.Errorf("cut at %d of %d: got %+v", cut, len(b), m)
 			}
 		}
@@ -68,17 +69,17 @@ func TestMessageBounds(t *testing.T) {
 		return b
 	}
 	withTable := encode(&message{Kind: kindTable, table: sampleTable(t, 5)})
-	if _, err := decodeMessage(bytes.NewReader(withTable), 0); err == nil {
+	if _, err := decodeMessage(bytes.NewReader(withTable), nil); err == nil {
 		t.Error("a table that nobody asked for was read")
 	}
-	if _, err := decodeMessage(bytes.NewReader(withTable), 4); err == nil {
+	if _, err := decodeMessage(bytes.NewReader(withTable), members(4)); err == nil {
 		t.Error("a table of the wrong size was read")
 	}
 	huge := binary.BigEndian.AppendUint32(nil, maxControl+1)
-	if _, err := decodeMessage(bytes.NewReader(append(huge, make([]byte, 1<<17)...)), 0); err == nil {
+	if _, err := decodeMessage(bytes.NewReader(append(huge, make([]byte, 1<<17)...)), nil); err == nil {
 		t.Error("a message beyond the limit was read")
 	}
-	if _, err := decodeMessage(bytes.NewReader(encode(&message{Kind: kindTable})), 5); err == nil {
+	if _, err := decodeMessage(bytes.NewReader(encode(&message{Kind: kindTable})), members(5)); err == nil {
 		t.Error("a table message without a table was read")
 	}
 	if _, err := (&message{Kind: kindRefuse, Reason: strings.Repeat("x", maxControl)}).encode(); err == nil {
@@ -95,6 +96,32 @@ func TestMessageBounds(t *testing.T) {
 	}
 }
 
+func members(n int) func() int { return func() int { return n } }
+
+// whenRead calls f before its first byte is read.
+type whenRead struct {
+	io.Reader
+	f func()
+}
+
+func (r *whenRead) Read(b []byte) (int, error) {
+	r.f()
+	return r.Reader.Read(b)
+}
+
+// A reader may have begun to wait before the table was asked for.
+func TestTableAskedForMeanwhile(t *testing.T) {
+	b, err := (&message{Kind: kindTable, table: sampleTable(t, 5)}).encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	m, err := decodeMessage(&whenRead{bytes.NewReader(b), func() { asked = 5 }}, func() int { return asked })
+	if err != nil || m.table == nil {
+		t.Errorf("got %+v, %v", m, err)
+	}
+}
+
 func FuzzDecodeMessage(f *testing.F) {
 	for _, m := range []*message{
 		{Kind: kindHello, Version: Version, Group: []byte("12345678"), Nonce: []byte("n")},
@@ -107,7 +134,7 @@ func FuzzDecodeMessage(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := decodeMessage(bytes.NewReader(b), 3)
+		m, err := decodeMessage(bytes.NewReader(b), members(3))
 		if err != nil {
 			return
 		}

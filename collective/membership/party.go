@@ -296,11 +296,13 @@ func (p *party) writeTime(bytes int) time.Duration {
 // read hands messages to the machine until the stream ends.
 func (p *party) read(c *conn, s Stream) {
 	defer s.Close()
-	for {
-		size := 0
+	size := func() int {
 		if c.tables.Load() {
-			size = p.inv.Size
+			return p.inv.Size
 		}
+		return 0
+	}
+	for {
 		m, err := decodeMessage(s, size)
 		if err != nil {
 			p.post(event{conn: c, err: err})
