@@ -45,7 +45,7 @@ func housekeeping(module fs.FS) ([]string, error) {
 			return err
 		case d.IsDir() && path.Base(name) == ".git":
 			return fs.SkipDir
-		case !d.Type().IsRegular():
+		case !d.Type().IsRegular(), name == ".git": // a file in a linked work tree
 			return nil
 		}
 		text, err := fs.ReadFile(module, name)
