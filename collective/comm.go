@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -41,6 +40,7 @@ type doors struct {
 	transports []transport.Transport
 	endpoints  []transport.Endpoint
 	bell       transport.Bell
+	opened     *routes
 }
 
 // Join makes this rank a member of a group and returns when all its ranks have joined, or with an error when ctx ends
@@ -120,7 +120,12 @@ func newComm(cfg Config, group *membership.Group, d doors) (*Comm, error) {
 		Crowded: onHost > min(runtime.NumCPU(), runtime.GOMAXPROCS(0)*onHost/inProcess), Shared: inProcess > 1 || d.networked(),
 		Alloc: alloc, Free: free,
 		Open: func(peer int, channel uint16) (transport.Link, error) {
-			return d.open(&self, &group.Members[peer], transport.LinkID{Comm: group.ID, Channel: channel}, cfg.Logger)
+			l, name, err := d.open(&self, &group.Members[peer], transport.LinkID{Comm: group.ID, Channel: channel})
+			if err == nil {
+				cfg.Logger.Debug("link", "rank", cfg.Rank, "peer", peer, "channel", channel, "transport", name)
+				d.opened.note(peer, name, l)
+			}
+			return l, err
 		},
 	})
 	return c, nil
@@ -170,7 +175,7 @@ func graphOf(members []membership.Member) (*topology.Graph, error) {
 
 // openDoors makes a rank's endpoints on the transports that this machine supports.
 func openDoors(ctx context.Context, ts []transport.Transport, group string, rank int) (doors, error) {
-	var d doors
+	d := doors{opened: new(routes)}
 	widest := -1
 	for i, t := range ts {
 		if widest < 0 || t.Caps().Scope > ts[widest].Caps().Scope {
@@ -231,8 +236,8 @@ func (d *doors) member(cfg Config, seat int) membership.Member {
 }
 
 // open opens the link to a peer on the best transport that reaches it. Ranks that count as being on different hosts are
-// joined as if they were, over a network, where both offer one.
-func (d *doors) open(self, peer *membership.Member, id transport.LinkID, log *slog.Logger) (transport.Link, error) {
+// joined as if they were, over a network, where both offer one. It returns the transport's name, too.
+func (d *doors) open(self, peer *membership.Member, id transport.LinkID) (transport.Link, string, error) {
 	for _, asLabelled := range []bool{true, false} {
 		for i, t := range d.transports {
 			from, to := asPeer(self, t.Name()), asPeer(peer, t.Name())
@@ -242,11 +247,11 @@ func (d *doors) open(self, peer *membership.Member, id transport.LinkID, log *sl
 			if to.Addr == "" || !t.Reaches(from, to) {
 				continue
 			}
-			log.Debug("link", "rank", self.Rank, "peer", peer.Rank, "channel", id.Channel, "transport", t.Name())
-			return d.endpoints[i].Open(to, id)
+			l, err := d.endpoints[i].Open(to, id)
+			return l, t.Name(), err
 		}
 	}
-	return nil, transport.ErrUnreachable
+	return nil, "", transport.ErrUnreachable
 }
 
 func asPeer(m *membership.Member, transportName string) transport.Peer {
@@ -296,13 +301,14 @@ func (c *Comm) Topology() *topology.Graph { return c.planner.Graph() }
 func (c *Comm) Err() error { return c.engine.Err() }
 
 // Explain returns, as text, which schedule an operation over a vector of so many bytes uses, why, and what the other
-// candidates would cost by the model. root counts for broadcast and reduce only.
+// candidates would cost by the model, and how this rank reaches the peers that it has links with. root counts for broadcast
+// and reduce only.
 func (c *Comm) Explain(coll schedule.Collective, root int, bytes int64) (string, error) {
 	p, err := c.planner.Choose(c.cfg.Algorithm, plan.Request{Collective: coll, Root: topology.Rank(root), Bytes: bytes})
 	if err != nil {
 		return "", err
 	}
-	return c.planner.Explain(p), nil
+	return c.planner.Explain(p) + routeText(c.cfg.Rank, c.Routes()), nil
 }
 
 // Abort ends the communicator on every rank: operations that run or are called later return an [*AbortError], which Is

@@ -31,8 +31,9 @@ type Config struct {
 	// Group is the name under which the ranks find each other: in this process, or, when a transport reaches
 	// further, among this user's processes on this host. "" is "default".
 	Group string
-	// Transports are what this rank may use, best first. nil: all that this machine has. Ranks of one group should
-	// use the same.
+	// Transports are what this rank may use, best first. nil: all that this machine has; with a Peer also quic and tcp.
+	// For each peer the first that reaches it is used; of quic and tcp, the one that gets through: see transport/network.
+	// Ranks of one group should use the same.
 	Transports []transport.Transport
 	// Topology describes the ranks, for the planner. nil: made from what the ranks say of themselves.
 	// It must be the same on all ranks.

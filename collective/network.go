@@ -3,6 +3,7 @@ package collective
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/ringtree/ringtree/collective/membership"
@@ -26,10 +27,10 @@ func Invite(peer *p2p.Host, size int) (string, error) {
 	return inv.Text()
 }
 
-// hostID is the identity of what shares memory with this process: its kernel and its network namespace.
+// hostID is the identity of what shares memory with this process: its kernel, its network namespace and its user.
 var hostID = sync.OnceValue(func() string {
 	h := probe.Host()
-	return h.Identity()
+	return fmt.Sprintf("%s/%d", h.Identity(), os.Getuid())
 })
 
 // owned is what Join made for one communicator alone.
@@ -62,14 +63,17 @@ func (c *Config) meet(ctx context.Context) (owned, error) {
 	if c.Transports == nil {
 		c.Transports = all.Transports()
 		if c.Peer != nil {
-			network, err := all.Network(c.Peer.Identity())
+			network, err := all.Network(c.Peer.Identity(), all.Settings{Logger: c.Logger})
 			if err != nil {
 				return own, err
 			}
-			c.Transports = append(c.Transports, network...)
+			c.Transports = append(c.Transports, network)
 		}
+		return own, nil
 	}
-	return own, nil
+	var err error
+	c.Transports, err = all.Combine(c.Transports, c.Logger)
+	return own, err
 }
 
 // identity is what this rank's process proves to network peers; "" if nothing.

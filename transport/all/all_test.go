@@ -1,12 +1,18 @@
 package all_test
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/ringtree/ringtree/transport"
 	"github.com/ringtree/ringtree/transport/all"
+	"github.com/ringtree/ringtree/transport/mem"
+	"github.com/ringtree/ringtree/transport/quic"
 	"github.com/ringtree/ringtree/transport/shm"
+	"github.com/ringtree/ringtree/transport/tcp"
 	"github.com/ringtree/ringtree/transport/transporttest"
 )
 
@@ -40,6 +46,80 @@ func TestTransports(t *testing.T) {
 	}
 	if want := shm.Available() == nil; names["shm"] != want {
 		t.Errorf("shm: got %v, want %v", names["shm"], want)
+	}
+}
+
+// Between hosts, there is a choice of two, which work together.
+func TestNetwork(t *testing.T) {
+	id, err := transporttest.Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := all.Network(id, all.Settings{Conns: 2, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := all.Network(transport.Identity{}, all.Settings{}); err == nil {
+		t.Error("without an identity: got no error")
+	}
+	if _, err := all.Network(id, all.Settings{Conns: 99}); err == nil {
+		t.Error("99 connections: got no error")
+	}
+	g := transporttest.NewGroupAs(t, tr, 2, id.ID)
+	a, b := g.Pair(t, transport.LinkID{Comm: 1})
+	done := make(chan error, 1)
+	go func() { done <- transporttest.Exercise(t.Context(), a, g.Bells[0], 1, 20) }()
+	if err := errors.Join(transporttest.Exercise(t.Context(), b, g.Bells[1], 1, 20), <-done); err != nil {
+		t.Error(err)
+	}
+	if via := a.Caps().Via; via != "quic" && via != "tcp" || via != b.Caps().Via {
+		t.Errorf("got %q and %q, want one of quic and tcp", via, b.Caps().Via)
+	}
+}
+
+// What can take each other's place becomes one, where the first of it was; the rest stays.
+func TestCombine(t *testing.T) {
+	id, err := transporttest.Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := quic.New(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := tcp.New(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	odd, err := tcp.New(id, tcp.Conns(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	for _, c := range []struct {
+		given []transport.Transport
+		want  string
+	}{
+		{nil, ""},
+		{[]transport.Transport{c}, "tcp"},
+		{[]transport.Transport{mem.Default(), q}, "mem quic"},
+		{[]transport.Transport{q, mem.Default(), c}, "network mem"},
+		{[]transport.Transport{mem.Default(), c, q}, "mem network"},
+	} {
+		got, err := all.Combine(c.given, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, tr := range got {
+			names = append(names, tr.Name())
+		}
+		if text := strings.Join(names, " "); text != c.want {
+			t.Errorf("got %q, want %q", text, c.want)
+		}
+	}
+	if _, err := all.Combine([]transport.Transport{q, odd}, log); err == nil {
+		t.Error("different numbers of connections: got no error")
 	}
 }
 

@@ -1,7 +1,6 @@
 package quic
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -23,6 +22,7 @@ type Option func(*config)
 
 type config struct {
 	stripe.Settings
+	silent time.Duration
 	listen string
 	packet int
 	// wrap puts something between quic-go and the socket, which is then nobody else's.
@@ -50,18 +50,24 @@ func ListenOn(addr string) Option { return func(c *config) { c.listen = addr } }
 
 // SilentTimeout sets after how long without a packet a peer counts as lost. The default is 1.2 seconds; longer
 // is better where processes are stopped or starved. It must be equal in the whole group.
-func SilentTimeout(d time.Duration) Option { return func(c *config) { c.Settings.Silent = d } }
+func SilentTimeout(d time.Duration) Option { return func(c *config) { c.silent = d } }
 
 // PacketSize sets the size of UDP payloads, 1200 to 1452 bytes; the default is 1440, which suits Ethernet. A path
 // that does not carry it (through most tunnels, say) fails to connect: there, use less.
 func PacketSize(bytes int) Option { return func(c *config) { c.packet = bytes } }
 
+// Through puts what wrap returns between QUIC and the UDP socket, which then serves this endpoint alone: for tests and
+// measurements of what a network does to packets.
+func Through(wrap func(net.PacketConn) net.PacketConn) Option {
+	return func(c *config) { c.wrap = wrap }
+}
+
 func (c *config) check() error {
-	switch {
-	case c.Settings.Silent == 0:
-		return errors.New("silent timeout of 0, want 100 ms to 1 h")
-	case c.packet < 1200 || c.packet > 1452:
+	if c.packet < 1200 || c.packet > 1452 {
 		return fmt.Errorf("packets of %d bytes, want 1200 to 1452", c.packet)
+	}
+	if err := stripe.CheckSilent(c.silent); err != nil {
+		return err
 	}
 	return c.Settings.Check()
 }

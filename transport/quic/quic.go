@@ -28,9 +28,8 @@ var _ transport.Transport = (*Transport)(nil)
 // out of range.
 func New(id transport.Identity, options ...Option) (*Transport, error) {
 	t := &Transport{id: id, cfg: config{
-		Settings: stripe.Defaults(), listen: ":0", packet: DefaultPacketSize,
+		Settings: stripe.Defaults(), silent: DefaultSilentTimeout, listen: ":0", packet: DefaultPacketSize,
 	}}
-	t.cfg.Settings.Silent = DefaultSilentTimeout
 	for _, o := range options {
 		o(&t.cfg)
 	}
@@ -48,7 +47,7 @@ func New(id transport.Identity, options ...Option) (*Transport, error) {
 		HandshakeIdleTimeout: t.cfg.Settings.DialTimeout,
 		// The endpoints watch each other more closely. This ends what they have forgotten: quic-go bears with a
 		// silence of three probe timeouts, which on a busy path are seconds.
-		MaxIdleTimeout:                 max(4*t.cfg.Settings.Silent, 10*time.Second),
+		MaxIdleTimeout:                 max(4*t.cfg.silent, 10*time.Second),
 		InitialStreamReceiveWindow:     8 << 20,
 		MaxStreamReceiveWindow:         64 << 20,
 		InitialConnectionReceiveWindow: 16 << 20,
@@ -99,22 +98,45 @@ func (t *Transport) listenAs(ctx context.Context, group string, rank int, bell t
 	if err != nil {
 		return nil, err
 	}
-	s, err := acquire(ctx, &t.cfg, t.quic)
+	nonce := stripe.NewNonce()
+	c, free, err := t.Carrier(ctx, "", nonce)
 	if err != nil {
 		release()
 		return nil, err
 	}
-	d := &door{transport: t, socket: s, nonce: stripe.NewNonce()}
-	d.endpoint = stripe.New(stripe.Config{
+	return stripe.New(stripe.Config{
 		Settings: t.cfg.Settings, Name: t.Name(), Caps: t.caps, Group: group, Rank: rank, Bell: bell,
-		Nonce: d.nonce, ID: t.id.ID, Candidates: s.places, Dial: d.dial, Stop: d.stop,
+		Nonce: nonce, ID: t.id.ID, Carriers: []stripe.Carrier{c},
 		Release: func() {
-			s.release()
+			free()
 			release()
 		},
-	})
-	s.add(d)
-	return d.endpoint, nil
+	}), nil
+}
+
+// Identity, Settings and Carrier let transport/network make endpoints that use QUIC beside others.
+
+// Identity returns the identity that New was given.
+func (t *Transport) Identity() transport.Identity { return t.id }
+
+// Settings returns what all carriers of an endpoint must agree on.
+func (t *Transport) Settings() stripe.Settings { return t.cfg.Settings }
+
+// Carrier makes the way to and from the endpoint with that nonce. free gives it back when the endpoint has closed.
+func (t *Transport) Carrier(ctx context.Context, name string, nonce stripe.Nonce) (c stripe.Carrier, free func(), err error) {
+	s, err := acquire(ctx, &t.cfg, t.quic)
+	if err != nil {
+		return c, nil, err
+	}
+	d := &door{transport: t, socket: s, nonce: nonce}
+	c = stripe.Carrier{
+		Name: name, Silent: t.cfg.silent, Places: s.places, Dial: d.dial, Stop: d.stop,
+		Start: func(serve func(stripe.Conn)) {
+			d.welcome = serve
+			s.add(d)
+		},
+	}
+	return c, s.release, nil
 }
 
 // A door is an endpoint's place at a socket.
@@ -122,7 +144,7 @@ type door struct {
 	transport *Transport
 	socket    *socket
 	nonce     stripe.Nonce
-	endpoint  *stripe.Endpoint
+	welcome   func(stripe.Conn) // the endpoint's
 	guests    stripe.Guests
 }
 
@@ -198,7 +220,7 @@ func (d *door) serve(qc *quicgo.Conn) {
 		t.cfg.Settings.Logger.Warn("connection refused", "transport", "quic", "from", qc.RemoteAddr(), "error", err)
 		return
 	}
-	d.endpoint.Serve(&conn{stream, qc, peer})
+	d.welcome(&conn{stream, qc, peer})
 }
 
 // A conn is a connection with its one stream.

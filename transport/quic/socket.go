@@ -39,7 +39,7 @@ var (
 // acquire returns the process's socket at the address of cfg.
 func acquire(ctx context.Context, cfg *config, settings *quicgo.Config) (*socket, error) {
 	// What a socket accepts has the settings of the socket, so only equals share one.
-	key := fmt.Sprintf("%s %v %d %v", cfg.listen, cfg.Settings.Silent, cfg.packet, cfg.Settings.DialTimeout)
+	key := fmt.Sprintf("%s %v %d %v", cfg.listen, cfg.silent, cfg.packet, cfg.Settings.DialTimeout)
 	if cfg.wrap != nil {
 		key = ""
 	}

@@ -81,26 +81,52 @@ func (t *Transport) listenAs(ctx context.Context, group string, rank int, bell t
 	if err != nil {
 		return nil, err
 	}
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", t.cfg.listen)
+	nonce := stripe.NewNonce()
+	c, free, err := t.Carrier(ctx, "", nonce)
 	if err != nil {
 		release()
 		return nil, err
+	}
+	return stripe.New(stripe.Config{
+		Settings: t.cfg.Settings, Name: t.Name(), Caps: t.caps, Group: group, Rank: rank, Bell: bell,
+		Nonce: nonce, ID: t.id.ID, Carriers: []stripe.Carrier{c},
+		Release: func() {
+			free()
+			release()
+		},
+	}), nil
+}
+
+// Identity, Settings and Carrier let transport/network make endpoints that use TCP beside others.
+
+// Identity returns the identity that New was given.
+func (t *Transport) Identity() transport.Identity { return t.id }
+
+// Settings returns what all carriers of an endpoint must agree on.
+func (t *Transport) Settings() stripe.Settings { return t.cfg.Settings }
+
+// Carrier makes the way to and from the endpoint with that nonce. free gives it back when the endpoint has closed.
+func (t *Transport) Carrier(ctx context.Context, name string, _ stripe.Nonce) (c stripe.Carrier, free func(), err error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", t.cfg.listen)
+	if err != nil {
+		return c, nil, err
 	}
 	places, err := placesOf(listener.Addr())
 	if err != nil {
 		listener.Close()
-		release()
-		return nil, err
+		return c, nil, err
 	}
 	s := &server{transport: t, listener: listener.(*net.TCPListener), closed: make(chan struct{})}
-	s.endpoint = stripe.New(stripe.Config{
-		Settings: t.cfg.Settings, Name: t.Name(), Caps: t.caps, Group: group, Rank: rank, Bell: bell,
-		Nonce: stripe.NewNonce(), ID: t.id.ID, Candidates: places, Dial: t.dial, Stop: s.stop, Release: release,
-	})
-	s.accepting.Add(1)
-	go s.accept()
-	return s.endpoint, nil
+	c = stripe.Carrier{
+		Name: name, Places: places, Dial: t.dial, Stop: s.stop,
+		Start: func(serve func(stripe.Conn)) {
+			s.welcome = serve
+			s.accepting.Add(1)
+			go s.accept()
+		},
+	}
+	return c, func() {}, nil
 }
 
 func placesOf(a net.Addr) ([]string, error) {
@@ -115,7 +141,7 @@ func placesOf(a net.Addr) ([]string, error) {
 type server struct {
 	transport *Transport
 	listener  *net.TCPListener
-	endpoint  *stripe.Endpoint
+	welcome   func(stripe.Conn) // the endpoint's
 	accepting sync.WaitGroup
 	guests    stripe.Guests
 	closed    chan struct{}
@@ -158,7 +184,7 @@ func (s *server) serve(raw *net.TCPConn) {
 		}
 		return
 	}
-	s.endpoint.Serve(conn)
+	s.welcome(conn)
 }
 
 func (s *server) stop() {

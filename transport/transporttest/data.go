@@ -327,8 +327,10 @@ func testListen(t *testing.T, make Maker) {
 	}
 	b.Release()
 	for i, l := range []transport.Link{a, b} {
-		if l.Caps() != g.Transport.Caps() {
-			t.Errorf("caps of link end %d: %+v, of its transport: %+v", i, l.Caps(), g.Transport.Caps())
+		caps := l.Caps()
+		caps.Via, caps.Why = "", ""
+		if caps != g.Transport.Caps() {
+			t.Errorf("caps of link end %d: %+v, of its transport: %+v", i, caps, g.Transport.Caps())
 		}
 	}
 }

@@ -74,29 +74,34 @@ func (l *Links) pick(name string, conns int, network, inside bool) error {
 	default:
 		return Check(name)
 	}
-	if network && name != "tcp" && name != "mem" && name != "shm" {
-		var options []quic.Option
-		if conns > 0 {
-			options = append(options, quic.Conns(conns))
-		}
-		t, err := quic.New(l.Peer.Identity(), options...)
-		if err != nil {
-			return err
-		}
+	if !network {
+		return nil
+	}
+	t, err := l.far(name, conns)
+	if err == nil && t != nil {
 		l.Transports = append(l.Transports, t)
 	}
-	if network && (name == "tcp" || name == "auto") {
-		var options []tcp.Option
+	return err
+}
+
+// far returns the transport between hosts, or nil.
+func (l *Links) far(name string, conns int) (transport.Transport, error) {
+	id := l.Peer.Identity()
+	switch name {
+	case "quic":
 		if conns > 0 {
-			options = append(options, tcp.Conns(conns))
+			return quic.New(id, quic.Conns(conns))
 		}
-		t, err := tcp.New(l.Peer.Identity(), options...)
-		if err != nil {
-			return err
+		return quic.New(id)
+	case "tcp":
+		if conns > 0 {
+			return tcp.New(id, tcp.Conns(conns))
 		}
-		l.Transports = append(l.Transports, t)
+		return tcp.New(id)
+	case "auto":
+		return all.Network(id, all.Settings{Conns: conns})
 	}
-	return nil
+	return nil, nil
 }
 
 // Close ends what Open made. The communicators must be closed before.

@@ -43,15 +43,13 @@ type flusher interface {
 	Flush() error
 }
 
-// Settings are what the transports leave to their callers. All ranks of a group must have the same Conns,
-// Window and Silent.
+// Settings are what the transports leave to their callers. All ranks of a group must have the same Conns and
+// Window.
 type Settings struct {
 	Conns       int           // connections per peer, 1 to MaxConns
 	Window      int           // frames per direction of a link, 1 to MaxWindow
 	DialTimeout time.Duration // for a peer to answer; greater than zero
-	// Silent is how long a peer may say nothing before it counts as lost; 0 leaves that to the connections.
-	Silent time.Duration
-	Logger *slog.Logger // never nil
+	Logger      *slog.Logger  // never nil
 }
 
 // Defaults returns the settings that nobody has changed.
@@ -74,7 +72,7 @@ func (s Settings) Check() error {
 	case s.Logger == nil:
 		return fmt.Errorf("logger is nil")
 	}
-	return checkSilent(s.Silent)
+	return nil
 }
 
 // A Config is what an endpoint is made of.
@@ -88,16 +86,34 @@ type Config struct {
 	Nonce Nonce
 	// ID is the identity that this endpoint shows, "" if nothing is authenticated.
 	ID string
-	// Candidates are the host:port at which the endpoint accepts connections, best first.
-	Candidates []string
-	// Dial connects to one of the peer's candidates, and fails with a [*transport.IdentityError] when who
-	// answers is not the identity id. The peer's nonce says which endpoint is meant where several listen at
-	// one port.
-	Dial func(ctx context.Context, addr, id string, nonce Nonce) (Conn, error)
-	// Stop ends listening. Nothing calls Serve after it has returned.
-	Stop func()
+	// Carriers are the ways in which connections are made, best first; at least one.
+	Carriers []Carrier
+	// HeadStart is how long a carrier may try before the next one does so beside it.
+	HeadStart time.Duration
+	// Memory remembers which carriers reached whom; nil: nothing is remembered.
+	Memory *Memory
 	// Release is called when the endpoint has closed.
 	Release func()
+}
+
+// A Carrier makes connections for an endpoint, and accepts those of its peers.
+type Carrier struct {
+	// Name tells carriers of one endpoint apart, in its address and for people. "": there is only this one.
+	Name string
+	// Silent is how long a peer may say nothing before it counts as lost; 0 leaves that to the connections. It
+	// must be equal in the whole group.
+	Silent time.Duration
+	// Places are the host:port at which the carrier accepts connections, best first.
+	Places []string
+	// Dial connects to one of the peer's places, and fails with a [*transport.IdentityError] when who
+	// answers is not the identity id. The peer's nonce says which endpoint is meant where several listen at
+	// one port.
+	Dial func(ctx context.Context, place, id string, nonce Nonce) (Conn, error)
+	// Start begins to accept: serve takes every connection whose peer has proved who it is, and returns when the
+	// connection has its place or is closed.
+	Start func(serve func(Conn))
+	// Stop ends that. Nothing calls serve after it has returned.
+	Stop func()
 }
 
 // Ranks holds which ranks of which groups listen, so that none does twice. The zero value is ready, and it is

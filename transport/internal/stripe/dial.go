@@ -11,8 +11,6 @@ import (
 )
 
 const (
-	// stagger is the head start of a candidate before the next is tried beside it (as in RFC 8305, section 5).
-	stagger = 250 * time.Millisecond
 	// The pause before a peer that asks for patience is asked again doubles from firstPause to lastPause.
 	firstPause = 5 * time.Millisecond
 	lastPause  = 200 * time.Millisecond
@@ -29,10 +27,12 @@ func (p *peer) dial(ctx context.Context) {
 	start, pause := time.Now(), firstPause
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	first := p.remembered()
 	for {
 		attempt, cancel := context.WithTimeout(ctx, timeout)
-		conn, place, said, err := p.race(attempt)
+		a, err := p.race(attempt, first)
 		cancel()
+		conn, said := a.conn, a.said
 		switch {
 		case ctx.Err() != nil: // the peer's session has come, or the endpoint closes
 			if conn != nil {
@@ -43,12 +43,13 @@ func (p *peer) dial(ctx context.Context) {
 			p.dialFailed(ctx, err)
 			return
 		case said == welcome:
-			if p.established(conn) {
-				p.dialRest(place)
+			if p.established(a) {
+				p.dialRest(a.candidate)
 			}
 			return
 		}
 		conn.Close()
+		first = a.route // it has answered once
 		limit := timeout
 		if said == notYet {
 			limit *= patience
@@ -88,23 +89,24 @@ func (p *peer) dialFailed(ctx context.Context, err error) {
 }
 
 // established makes connection 0 the session's.
-func (p *peer) established(conn Conn) bool {
+func (p *peer) established(a attempt) bool {
 	p.mu.Lock()
 	ok := p.state == dialing
 	if ok {
 		p.state, p.session, p.wires[0].taken = up, p.offer, true
+		p.take(a.route)
 	}
 	p.mu.Unlock()
 	if !ok {
-		conn.Close()
+		a.conn.Close()
 		return false
 	}
-	p.attach(0, conn)
+	p.attach(0, a.conn)
 	return true
 }
 
 // dialRest adds the other connections.
-func (p *peer) dialRest(place string) {
+func (p *peer) dialRest(c candidate) {
 	for i := 1; i < len(p.wires); i++ {
 		if !p.ep.start(1) {
 			return
@@ -113,10 +115,10 @@ func (p *peer) dialRest(place string) {
 			defer p.ep.goroutines.Done()
 			ctx, cancel := context.WithTimeout(p.ctx, p.ep.cfg.DialTimeout)
 			defer cancel()
-			conn, err := p.ep.cfg.Dial(ctx, place, p.id, p.nonce)
+			conn, err := p.ep.cfg.Carriers[c.carrier].Dial(ctx, c.at, p.id, p.nonce)
 			if err == nil {
 				var said answer
-				said, err = p.greet(ctx, conn, i)
+				said, err = p.greet(ctx, conn, i, route{carrier: c.carrier})
 				if err == nil && said != welcome {
 					err = errSilent
 				}
@@ -135,90 +137,14 @@ func (p *peer) dialRest(place string) {
 	}
 }
 
-// An attempt is the outcome of dialling one candidate.
-type attempt struct {
-	conn  Conn
-	place string
-	said  answer
-	err   error
-}
-
-// race tries the candidates, each with a head start before the next, and returns the first that answers. They
-// are greeted one at a time, so that the peer never accepts a connection which this side gives up.
-func (p *peer) race(ctx context.Context) (Conn, string, answer, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	results := make(chan attempt, len(p.places))
-	greeting := make(chan struct{}, 1)
-	try := func(place string) {
-		a := attempt{place: place}
-		a.conn, a.err = p.ep.cfg.Dial(ctx, place, p.id, p.nonce)
-		if a.err != nil {
-			results <- a
-			return
-		}
-		select {
-		case greeting <- struct{}{}: // kept by who succeeds
-			a.said, a.err = p.greet(ctx, a.conn, 0)
-			if a.err != nil {
-				<-greeting
-			}
-		case <-ctx.Done():
-			a.err = ctx.Err()
-		}
-		if a.err != nil {
-			a.conn.Close()
-		}
-		results <- a
-	}
-	next, running := 0, 0
-	launch := func() bool {
-		if next == len(p.places) || !p.ep.start(1) {
-			return false
-		}
-		place := p.places[next]
-		next++
-		running++
-		go func() {
-			defer p.ep.goroutines.Done()
-			try(place)
-		}()
-		return true
-	}
-	launch()
-	timer := time.NewTimer(stagger)
-	defer timer.Stop()
-	var errs []error
-	for running > 0 {
-		select {
-		case a := <-results:
-			running--
-			if a.err == nil {
-				return a.conn, a.place, a.said, nil
-			}
-			errs = append(errs, a.err)
-			if launch() {
-				timer.Reset(stagger)
-			}
-		case <-timer.C:
-			if launch() {
-				timer.Reset(stagger)
-			}
-		}
-	}
-	if len(errs) == 0 {
-		return nil, "", 0, transport.ErrClosed
-	}
-	return nil, "", 0, errors.Join(errs...)
-}
-
 // greet says hello on a new connection and hears the answer. A refusal is a [*transport.RefusedError].
-func (p *peer) greet(ctx context.Context, conn Conn, index int) (answer, error) {
+func (p *peer) greet(ctx context.Context, conn Conn, index int, r route) (answer, error) {
 	e := p.ep
 	h := hello{
 		index: uint8(index), conns: uint8(e.cfg.Conns), window: uint16(e.cfg.Window),
 		from: uint32(e.cfg.Rank), to: uint32(p.rank), fromNonce: e.cfg.Nonce, toNonce: p.nonce,
-		session: p.offer, group: e.group, silent: uint32(e.cfg.Silent.Milliseconds()),
+		session: p.offer, group: e.group, silent: uint32(e.cfg.Carriers[r.carrier].Silent.Milliseconds()),
+		why: r.why,
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	var said answer

@@ -18,4 +18,9 @@
 // A session begins with a hello on connection 0, which the other endpoint accepts or refuses, and ends with a
 // bye on every connection. A connection that ends without one means that the peer is lost. Either endpoint may
 // begin; when both do, the session of the lower rank wins.
+//
+// An endpoint may have several carriers, such as QUIC and TCP. Who begins a session tries the best carrier that both
+// sides offer, after a head start the next one beside it (as RFC 8305 does with addresses), and greets over the first
+// that connects, one at a time. As there is one session between two endpoints and its beginning is what both sides
+// agree on anyway, they agree on the carrier, too, whichever directions work: a session never has two.
 package stripe

@@ -21,8 +21,7 @@ const (
 	helloTimeout = 5 * time.Second
 )
 
-// An Endpoint is a [transport.Endpoint] over the connections that its Config dials and its owner hands to
-// Serve.
+// An Endpoint is a [transport.Endpoint] over the connections that its carriers make and accept.
 type Endpoint struct {
 	cfg   Config
 	group [32]byte
@@ -46,16 +45,21 @@ type Endpoint struct {
 
 var _ transport.Endpoint = (*Endpoint)(nil)
 
-// New makes an endpoint. Its owner has checked the Config, and now hands it the connections that arrive.
+// New makes an endpoint and starts its carriers. Its owner has checked the Config.
 func New(cfg Config) *Endpoint {
 	e := &Endpoint{
-		cfg: cfg, group: sha256.Sum256([]byte(cfg.Group)), addr: FormatAddr(cfg.Nonce, cfg.Candidates), bell: cfg.Bell,
+		cfg: cfg, group: sha256.Sum256([]byte(cfg.Group)), addr: FormatAddr(cfg.Nonce, PlacesOf(cfg.Carriers)), bell: cfg.Bell,
 		done: make(chan struct{}), peers: make(map[Nonce]*peer),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	if cfg.Silent > 0 {
-		e.goroutines.Add(1)
-		go e.watch()
+	for i, c := range cfg.Carriers {
+		if c.Silent > 0 {
+			e.goroutines.Add(1)
+			go e.watch(i)
+		}
+		if c.Start != nil {
+			c.Start(func(conn Conn) { e.serve(i, conn) })
+		}
 	}
 	return e
 }
@@ -102,6 +106,10 @@ func (e *Endpoint) open(to transport.Peer, id transport.LinkID) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rank %d to rank %d: %w: %w", e.cfg.Rank, to.Rank, transport.ErrUnreachable, err)
 	}
+	ways := e.ways(places)
+	if ways == nil {
+		return nil, fmt.Errorf("rank %d to rank %d at %q: no carrier that both have: %w", e.cfg.Rank, to.Rank, to.Addr, transport.ErrUnreachable)
+	}
 	want := to.ID
 	if e.cfg.ID == "" {
 		want = ""
@@ -125,8 +133,8 @@ func (e *Endpoint) open(to transport.Peer, id transport.LinkID) (*link, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.state == idle && p.places == nil && e.start(1) {
-		p.state, p.places = dialing, places
+	if p.state == idle && p.ways == nil && e.start(1) {
+		p.state, p.ways = dialing, ways
 		rand.Read(p.offer[:]) // never fails
 		var ctx context.Context
 		ctx, p.cancelDial = context.WithCancel(p.ctx)
@@ -138,15 +146,36 @@ func (e *Endpoint) open(to transport.Peer, id transport.LinkID) (*link, error) {
 	return l, nil
 }
 
+// ways sorts a peer's places by the carriers that reach them; nil: none does.
+func (e *Endpoint) ways(places []Place) [][]string {
+	ways := make([][]string, len(e.cfg.Carriers))
+	any := false
+	for i, c := range e.cfg.Carriers {
+		if c.Dial == nil {
+			continue
+		}
+		for _, p := range places {
+			if p.Carrier == c.Name {
+				ways[i] = append(ways[i], p.At)
+				any = true
+			}
+		}
+	}
+	if !any {
+		return nil
+	}
+	return ways
+}
+
 // Alloc returns memory of the Go heap: these links send by copy.
 func (e *Endpoint) Alloc(size int) ([]byte, error) { return e.heap.Alloc(size) }
 
 // Free implements [transport.Endpoint].
 func (e *Endpoint) Free(mem []byte) error { return e.heap.Free(mem) }
 
-// Serve greets who has connected, and adds the connection to its session or closes it. It returns when that is
-// decided.
-func (e *Endpoint) Serve(conn Conn) {
+// serve greets who has connected over a carrier, and adds the connection to its session or closes it. It returns when
+// that is decided.
+func (e *Endpoint) serve(carrier int, conn Conn) {
 	ctx, cancel := context.WithTimeout(e.ctx, helloTimeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
@@ -163,7 +192,7 @@ func (e *Endpoint) Serve(conn Conn) {
 	var refused *transport.RefusedError
 	switch {
 	case err == nil:
-		p, said = e.judge(&h, conn.PeerID())
+		p, said = e.judge(&h, conn.PeerID(), carrier)
 	case errors.As(err, &refused):
 		said = answer(refused.Why)
 	default:
@@ -199,9 +228,9 @@ func (e *Endpoint) refused(conn Conn, err error) {
 	}
 }
 
-// judge decides on a hello from the identity id. With a welcome, it returns the peer in whose session the
+// judge decides on a hello from the identity id over a carrier. With a welcome, it returns the peer in whose session the
 // connection has its place.
-func (e *Endpoint) judge(h *hello, id string) (*peer, answer) {
+func (e *Endpoint) judge(h *hello, id string, carrier int) (*peer, answer) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	member, ok := e.members[int(h.from)]
@@ -217,7 +246,7 @@ func (e *Endpoint) judge(h *hello, id string) (*peer, answer) {
 		return nil, answer(transport.RefusedGroup)
 	case int(h.to) != e.cfg.Rank || h.toNonce != e.cfg.Nonce:
 		return nil, answer(transport.RefusedGone)
-	case int(h.conns) != e.cfg.Conns || int(h.window) != e.cfg.Window || int64(h.silent) != e.cfg.Silent.Milliseconds():
+	case int(h.conns) != e.cfg.Conns || int(h.window) != e.cfg.Window || int64(h.silent) != e.cfg.Carriers[carrier].Silent.Milliseconds():
 		return nil, answer(transport.RefusedSettings)
 	}
 	p := e.peers[h.fromNonce]
@@ -232,10 +261,10 @@ func (e *Endpoint) judge(h *hello, id string) (*peer, answer) {
 	if p.rank != int(h.from) || p.id != id {
 		return nil, answer(transport.RefusedStranger)
 	}
-	return p.judge(h)
+	return p.judge(h, carrier)
 }
 
-func (p *peer) judge(h *hello) (*peer, answer) {
+func (p *peer) judge(h *hello, carrier int) (*peer, answer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := p.wires[h.index]
@@ -255,6 +284,7 @@ func (p *peer) judge(h *hello) (*peer, answer) {
 		p.cancelDial()
 	}
 	p.state, p.session, w.taken = up, h.session, true
+	p.take(route{carrier, h.why})
 	return p, welcome
 }
 
@@ -313,7 +343,11 @@ func (e *Endpoint) Close() error {
 	e.startMu.Lock()
 	e.stopping = true
 	e.startMu.Unlock()
-	e.cfg.Stop()
+	for _, c := range e.cfg.Carriers {
+		if c.Stop != nil {
+			c.Stop()
+		}
+	}
 	for _, p := range peers {
 		p.finish(&remoteEnd{err: transport.ErrPeerClosed, session: true}) // heard by nobody
 		p.hangUp()

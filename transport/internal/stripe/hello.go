@@ -48,6 +48,7 @@ type hello struct {
 	session      [16]byte
 	group        [32]byte // hash of its name
 	silent       uint32   // timeout in milliseconds
+	why          why      // this carrier
 }
 
 func (h *hello) append(b []byte) []byte {
@@ -56,7 +57,7 @@ func (h *hello) append(b []byte) []byte {
 	b = le.AppendUint16(b, version)
 	b = append(b, h.index, h.conns)
 	b = le.AppendUint16(b, h.window)
-	b = append(b, 0, 0)
+	b = append(b, byte(h.why), 0)
 	b = le.AppendUint32(b, h.from)
 	b = le.AppendUint32(b, h.to)
 	b = append(b, h.fromNonce[:]...)
@@ -80,12 +81,13 @@ func (h *hello) parse(b []byte) error {
 	*h = hello{
 		index: b[6], conns: b[7], window: le.Uint16(b[8:]), from: le.Uint32(b[12:]), to: le.Uint32(b[16:]),
 		fromNonce: Nonce(b[20:]), toNonce: Nonce(b[28:]), session: [16]byte(b[36:]), group: [32]byte(b[52:]), silent: le.Uint32(b[84:]),
+		why: why(b[10]),
 	}
-	reserved := b[10] | b[11]
+	reserved := b[11]
 	for _, c := range b[88:helloSize] {
 		reserved |= c
 	}
-	if reserved != 0 || h.conns < 1 || h.conns > MaxConns || h.index >= h.conns || h.from > MaxRank || h.to > MaxRank {
+	if reserved != 0 || h.conns < 1 || h.conns > MaxConns || h.index >= h.conns || h.from > MaxRank || h.to > MaxRank || h.why > whyLast {
 		return &transport.FrameError{Reason: "malformed hello"}
 	}
 	return nil

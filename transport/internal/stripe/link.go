@@ -80,7 +80,11 @@ func newLink(p *peer, id transport.LinkID) *link {
 	return &link{peer: p, id: id, out: make([]outSlot, w), in: make([]inSlot, w)}
 }
 
-func (l *link) Caps() transport.Caps { return l.peer.ep.cfg.Caps }
+func (l *link) Caps() transport.Caps {
+	c := l.peer.ep.cfg.Caps
+	c.Via, c.Why = l.peer.via()
+	return c
+}
 
 func (l *link) Post(h *transport.Header, payload []byte) (bool, error) {
 	if int64(h.Length) != int64(len(payload)) {

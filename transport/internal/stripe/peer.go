@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ringtree/ringtree/transport"
@@ -30,17 +31,18 @@ const lingering = time.Second
 
 // A peer is another rank's endpoint and the session with it.
 type peer struct {
-	ep     *Endpoint
-	rank   int
-	id     string // the identity that it has to prove
-	nonce  Nonce
-	places []string // where it listens; nil if it came by itself
+	ep    *Endpoint
+	rank  int
+	id    string // the identity that it has to prove
+	nonce Nonce
+	ways  [][]string // where it listens, by carrier; nil if it came by itself
 
 	offer    [16]byte        // the session that this side dials with; fixed when it begins to
 	ctx      context.Context // ends with the session
 	cancel   context.CancelFunc
 	wires    []*wire
 	finished chan struct{} // closed when the session is over
+	route    atomic.Pointer[route]
 
 	mu         sync.Mutex
 	state      state

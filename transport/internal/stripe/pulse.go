@@ -34,12 +34,13 @@ type pulse struct {
 // errSilence is the cause of a loss of a peer that is connected and says nothing.
 var errSilence = errors.New("silent")
 
-// watch ends sessions whose peers have been silent for a timeout, and speaks to those whom this side has not
-// told anything. It counts beats, not time, so that a process which is itself stopped for a while does not take
+// watch ends sessions over a carrier whose peers have been silent for its timeout, and speaks to those whom this side
+// has not told anything. It counts beats, not time, so that a process which is itself stopped for a while does not take
 // that for the silence of others.
-func (e *Endpoint) watch() {
+func (e *Endpoint) watch(carrier int) {
 	defer e.goroutines.Done()
-	ticker := time.NewTicker(e.cfg.Silent / beats)
+	silent := e.cfg.Carriers[carrier].Silent
+	ticker := time.NewTicker(silent / beats)
 	defer ticker.Stop()
 	var peers []*peer
 	for {
@@ -55,8 +56,8 @@ func (e *Endpoint) watch() {
 		}
 		e.mu.Unlock()
 		for _, p := range peers {
-			if p.beat() {
-				p.lose(fmt.Errorf("%w for %v", errSilence, e.cfg.Silent))
+			if r := p.route.Load(); r != nil && r.carrier == carrier && p.beat() {
+				p.lose(fmt.Errorf("%w for %v", errSilence, silent))
 			}
 		}
 		clear(peers)
@@ -90,9 +91,9 @@ func (p *peer) beat() bool {
 	return p.pulse.silent >= beats
 }
 
-// checkSilent reports whether a silent timeout can be used.
-func checkSilent(d time.Duration) error {
-	if d != 0 && (d < 100*time.Millisecond || d > time.Hour) {
+// CheckSilent reports whether a silent timeout can be used.
+func CheckSilent(d time.Duration) error {
+	if d < 100*time.Millisecond || d > time.Hour {
 		return fmt.Errorf("silent timeout of %v, want 100 ms to 1 h", d)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -115,6 +116,7 @@ func FuzzAnswer(f *testing.F) {
 
 func FuzzAddr(f *testing.F) {
 	f.Add("0123456789abcdef@127.0.0.1:80,[::1]:81,host:82")
+	f.Add("0123456789abcdef@quic/127.0.0.1:80,tcp/[::1]:81")
 	f.Add("@")
 	f.Fuzz(func(t *testing.T, addr string) {
 		n, places, err := ParseAddr(addr)
@@ -122,10 +124,10 @@ func FuzzAddr(f *testing.F) {
 			return
 		}
 		again, morePlaces, err := ParseAddr(FormatAddr(n, places))
-		if err != nil || again != n || strings.Join(places, ",") != strings.Join(morePlaces, ",") {
+		if err != nil || again != n || !slices.Equal(places, morePlaces) {
 			t.Fatalf("%q: %v %q, then %v %q, %v", addr, n, places, again, morePlaces, err)
 		}
-		if len(places) == 0 || len(places) > maxCandidates {
+		if len(places) == 0 || len(places) > maxPlaces {
 			t.Fatalf("%q: %d places", addr, len(places))
 		}
 	})
@@ -164,7 +166,6 @@ func TestSettings(t *testing.T) {
 		"large window":    func(s *Settings) { s.Window = MaxWindow + 1 },
 		"no dial timeout": func(s *Settings) { s.DialTimeout = 0 },
 		"no logger":       func(s *Settings) { s.Logger = nil },
-		"short silence":   func(s *Settings) { s.Silent = 1 },
 	} {
 		s := Defaults()
 		spoil(&s)
@@ -187,7 +188,7 @@ type victim struct {
 	refs chan string
 }
 
-func newVictim(t testing.TB, settings Settings) *victim {
+func newVictim(t testing.TB, settings Settings, silent time.Duration) *victim {
 	v := &victim{t: t, bell: transport.NewBell(), refs: make(chan string, 64)}
 	settings.Logger = slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) {
 		select {
@@ -198,8 +199,11 @@ func newVictim(t testing.TB, settings Settings) *victim {
 	}), nil))
 	v.ep = New(Config{
 		Settings: settings, Name: "pipe", Caps: transport.Caps{Window: settings.Window}, Group: "g", Bell: v.bell, Nonce: NewNonce(),
-		Candidates: []string{"pipe:1"}, Stop: func() {}, Release: func() {},
-		Dial: func(context.Context, string, string, Nonce) (Conn, error) { return nil, io.ErrUnexpectedEOF },
+		Release: func() {},
+		Carriers: []Carrier{{
+			Silent: silent, Places: []string{"pipe:1"},
+			Dial: func(context.Context, string, string, Nonce) (Conn, error) { return nil, io.ErrUnexpectedEOF },
+		}},
 	})
 	t.Cleanup(func() { v.ep.Close() })
 	v.ep.Admit([]transport.Peer{{Rank: 0}, {Rank: 1}})
@@ -213,7 +217,7 @@ func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 // connect hands one end of a connection to the endpoint and returns the other.
 func (v *victim) connect() net.Conn {
 	mine, theirs := net.Pipe()
-	go v.ep.Serve(pipeConn{theirs})
+	go v.ep.serve(0, pipeConn{theirs})
 	return mine
 }
 
@@ -221,7 +225,7 @@ func (v *victim) connect() net.Conn {
 func (v *victim) hello(from Nonce, index int) hello {
 	return hello{
 		index: uint8(index), conns: uint8(v.ep.cfg.Conns), window: uint16(v.ep.cfg.Window), from: 1, fromNonce: from,
-		toNonce: v.ep.cfg.Nonce, group: v.ep.group, silent: uint32(v.ep.cfg.Silent.Milliseconds()),
+		toNonce: v.ep.cfg.Nonce, group: v.ep.group, silent: uint32(v.ep.cfg.Carriers[0].Silent.Milliseconds()),
 	}
 }
 
@@ -253,7 +257,7 @@ func (v *victim) awaitErr(l transport.Link) error {
 func TestHellos(t *testing.T) {
 	settings := Defaults()
 	settings.Conns = 2
-	v := newVictim(t, settings)
+	v := newVictim(t, settings, 0)
 	from := NewNonce()
 	for _, c := range []struct {
 		name  string
@@ -327,14 +331,14 @@ func TestHellos(t *testing.T) {
 func attack(t testing.TB, stream []byte) error {
 	settings := Defaults()
 	settings.Conns = 1
-	v := newVictim(t, settings)
+	v := newVictim(t, settings, 0)
 	from := NewNonce()
 	conn := v.connect()
 	if got := v.greet(conn, v.hello(from, 0)); got != welcome {
 		t.Fatalf("got answer %d, want welcome", got)
 	}
 	go io.Copy(io.Discard, conn)
-	l, err := v.ep.Open(transport.Peer{Rank: 1, Addr: FormatAddr(from, []string{"nobody:1"})}, transport.LinkID{Comm: 1})
+	l, err := v.ep.Open(transport.Peer{Rank: 1, Addr: FormatAddr(from, []Place{{At: "nobody:1"}})}, transport.LinkID{Comm: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -437,15 +441,15 @@ func TestSilence(t *testing.T) { synctest.Test(t, testSilence) }
 
 func testSilence(t *testing.T) {
 	settings := Defaults()
-	settings.Conns, settings.Silent = 1, 100*time.Millisecond
-	v := newVictim(t, settings)
+	settings.Conns = 1
+	v := newVictim(t, settings, 100*time.Millisecond)
 	from := NewNonce()
 	conn := v.connect()
 	if got := v.greet(conn, v.hello(from, 0)); got != welcome {
 		t.Fatalf("got answer %d, want welcome", got)
 	}
 	defer conn.Close()
-	l, err := v.ep.Open(transport.Peer{Rank: 1, Addr: FormatAddr(from, []string{"nobody:1"})}, transport.LinkID{Comm: 1})
+	l, err := v.ep.Open(transport.Peer{Rank: 1, Addr: FormatAddr(from, []Place{{At: "nobody:1"}})}, transport.LinkID{Comm: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

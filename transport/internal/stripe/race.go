@@ -1,0 +1,200 @@
+package stripe
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/ringtree/ringtree/transport"
+)
+
+// stagger is the head start of a place before the next of its carrier is tried beside it (as in RFC 8305, section 5).
+const stagger = 250 * time.Millisecond
+
+// A route is the carrier of a session, and why it is that one.
+type route struct {
+	carrier int // index in Config.Carriers
+	why     why
+}
+
+// noRoute is no carrier at all.
+var noRoute = route{carrier: -1}
+
+// remembered returns the carrier to begin with, or noRoute.
+func (p *peer) remembered() route {
+	name := p.ep.cfg.Memory.carrier(p.id)
+	for i, c := range p.ep.cfg.Carriers {
+		if name != "" && c.Name == name && len(p.ways[i]) > 0 {
+			return route{i, whyBefore}
+		}
+	}
+	return noRoute
+}
+
+// take notes which way a session goes. mu is held.
+func (p *peer) take(r route) {
+	p.route.Store(&r)
+	p.ep.cfg.Memory.note(p.id, p.ep.cfg.Carriers[r.carrier].Name, r.why)
+}
+
+// via returns the name of the session's carrier, and why it is not the best one; "" while that is not known, and
+// where there is no choice.
+func (p *peer) via() (name, why string) {
+	r := p.route.Load()
+	if r == nil {
+		return "", ""
+	}
+	cfg := &p.ep.cfg
+	return cfg.Carriers[r.carrier].Name, r.why.text(cfg.Carriers[0].Name, cfg.HeadStart)
+}
+
+// A candidate is a place to dial.
+type candidate struct {
+	carrier int
+	at      string
+	after   time.Duration // since the beginning of the race
+}
+
+// candidates returns the peer's places in the order of their starts. Each carrier has a head start before the next, first,
+// if there is one, before the best.
+func (p *peer) candidates(first route) []candidate {
+	var all []candidate
+	add := func(carrier int, from time.Duration) {
+		for i, at := range p.ways[carrier] {
+			all = append(all, candidate{carrier, at, from + time.Duration(i)*stagger})
+		}
+	}
+	head := p.ep.cfg.Memory.headStart(p.ep.cfg.HeadStart)
+	from := time.Duration(0)
+	if first != noRoute {
+		add(first.carrier, 0)
+		from = head
+	}
+	for i := range p.ways {
+		if i == first.carrier || len(p.ways[i]) == 0 {
+			continue
+		}
+		add(i, from)
+		from += head
+	}
+	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.after, b.after) })
+	return all
+}
+
+// whyNow returns why a session has this carrier that is begun now. left is how many places of each carrier have not failed.
+func (p *peer) whyNow(carrier int, first route, left []atomic.Int32) why {
+	switch {
+	case len(left) == 1:
+		return whyOnly
+	case carrier == first.carrier:
+		return first.why
+	}
+	better, silent := false, false
+	for i := range carrier {
+		better = better || len(p.ways[i]) > 0
+		silent = silent || left[i].Load() > 0
+	}
+	switch {
+	case carrier == 0:
+		return whyBest
+	case !better:
+		return whyMissing
+	case silent:
+		return whySilent
+	}
+	return whyFailed
+}
+
+// An attempt is the outcome of dialling one candidate.
+type attempt struct {
+	candidate
+	route
+	conn Conn
+	said answer
+	err  error
+}
+
+// race tries the candidates and returns the first that answers. When one fails, the next of its carrier starts at once, and
+// that of another carrier when nothing is left to wait for. They are greeted one at a time, so that the peer never accepts a
+// connection which this side gives up.
+func (p *peer) race(ctx context.Context, first route) (attempt, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	all := p.candidates(first)
+	left := make([]atomic.Int32, len(p.ways))
+	for i, places := range p.ways {
+		left[i].Store(int32(len(places)))
+	}
+	results := make(chan attempt, len(all))
+	greeting := make(chan struct{}, 1)
+	try := func(c candidate) {
+		a := attempt{candidate: c}
+		a.conn, a.err = p.ep.cfg.Carriers[c.carrier].Dial(ctx, c.at, p.id, p.nonce)
+		if a.err != nil {
+			left[c.carrier].Add(-1)
+			results <- a
+			return
+		}
+		select {
+		case greeting <- struct{}{}: // kept by who succeeds
+			a.route = route{c.carrier, p.whyNow(c.carrier, first, left)}
+			a.said, a.err = p.greet(ctx, a.conn, 0, a.route)
+			if a.err != nil {
+				left[c.carrier].Add(-1)
+				<-greeting
+			}
+		case <-ctx.Done():
+			a.err = ctx.Err()
+		}
+		if a.err != nil {
+			a.conn.Close()
+		}
+		results <- a
+	}
+	next, running := 0, 0
+	began := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	launch := func() {
+		if next == len(all) || !p.ep.start(1) {
+			return
+		}
+		c := all[next]
+		next++
+		running++
+		go func() {
+			defer p.ep.goroutines.Done()
+			try(c)
+		}()
+		if next < len(all) {
+			timer.Reset(max(all[next].after-time.Since(began), 0))
+		}
+	}
+	launch()
+	var errs []error
+	for running > 0 {
+		select {
+		case a := <-results:
+			running--
+			if a.err == nil {
+				return a, nil
+			}
+			errs = append(errs, a.err)
+			if refused := (*transport.RefusedError)(nil); errors.As(a.err, &refused) {
+				return attempt{}, a.err // it says the same whichever way it is asked
+			}
+			if next < len(all) && (running == 0 || all[next].carrier == a.candidate.carrier) {
+				launch()
+			}
+		case <-timer.C:
+			launch()
+		}
+	}
+	if len(errs) == 0 {
+		return attempt{}, transport.ErrClosed
+	}
+	return attempt{}, errors.Join(errs...)
+}
