@@ -18,11 +18,15 @@
 // Build a graph with [New] from a [Spec], with [Local] or [Uniform], by name with [Preset], or from text with
 // [Parse]. [Graph.RingOrder] lays a ring through it.
 //
-// # What the model leaves out
+// # Wiring
 //
-// A link is a pair of costs: contention (an oversubscribed switch, eight ranks behind one network card) is the
-// business of whoever runs traffic over the graph. Tiers have no memory of wiring either: in a rail-optimised
-// cluster the link of two ranks on different rails costs what the link of two ranks on one rail costs.
+// A link is a pair of costs and knows nothing of contention, nor of who shares a wire. That is what the graph's [Layer]s
+// are for: how the ranks of a host, a rack, a site and the world are joined, by switches, by rails, all-to-all or as a
+// torus. [Graph.Network] turns them into nodes and directed wires with a rate and a latency, and into routes, with hashed
+// flows, spraying, and dead or slow parts. A graph without layers has the wiring that its tiers stand for: every rank
+// with a port of its own in each. What is left out: packets, buffers and flow control; routes on a dragonfly and a torus
+// other than minimal ones; and what a tier of the graph averages away (the link of two ranks on different rails
+// costs what the link of two ranks on one rail costs).
 //
 // # Text form
 //
@@ -38,6 +42,9 @@
 //	tier site 1.75e-05 3.2e-10
 //	tier world 0.05 8e-09
 //	path paris tokyo 0.12 1.6e-08    # measured; the way back has the cost of tier world
+//	layer host star 1 1e+10 ports
+//	layer site star 1 3.125e+09
+//	layer world mesh 1 1.25e+08
 //	ranks 0-15 host a0/8 rack r0 site paris
 //	ranks 16-19 host b rack r1 site tokyo
 //
@@ -45,12 +52,15 @@
 // the grammar below [x] is optional, {x} is repeated, and | separates alternatives:
 //
 //	text     = "topology" "v1" { line }
-//	line     = cores | reduce | tier | path | ranks
+//	line     = cores | reduce | tier | path | layer | ranks
 //	cores    = "cores" integer                    ranks of one host that can run at once, 0: not known
 //	reduce   = "reduce" float                     seconds a byte of a two-operand reduction
 //	tier     = "tier" level float float           alpha in seconds, beta in seconds a byte
 //	level    = "device" | "host" | "rack" | "site" | "world"
 //	path     = "path" name name float float       from site, to site, alpha, beta
+//	layer    = "layer" span wiring float [ "ports" ]    bytes a second of a wire
+//	span     = "socket" "/" integer | "host" | "rack" | "site" | "region" "/" integer | "world"
+//	wiring   = ( "star" | "rail" | "mesh" ) integer | "torus" integer "x" integer "x" integer
 //	ranks    = "ranks" range { column }
 //	range    = integer [ "-" integer ]            first and last rank, both included
 //	column   = "host" series | "device" series | "rack" series | "site" series
@@ -59,7 +69,7 @@
 // The header is the first line that is not empty or a comment. Each of cores and reduce stands at most once,
 // each tier and each pair of sites likewise. Lines of ranks follow each other without gaps, starting at rank 0,
 // and name a host; a missing device is a device of the rank's own, a missing site is the site "s0", and
-// a missing rack is one named after the site. A host has one rack and a rack one site; names of devices belong to
+// a missing rack is one named after the site. Layers stand in the order of their spans and end with the world's. A host has one rack and a rack one site; names of devices belong to
 // their host. A tier that two ranks need must be given, others may be left out (see [Spec]).
 //
 // A series is what keeps a regular machine short. A plain name holds for every rank of the line. With /n the

@@ -55,7 +55,7 @@ func ExampleLocal() {
 
 // A machine of 65,536 ranks is one line of ranks.
 func ExamplePreset() {
-	g, err := topology.Preset("racks", 65536, map[string]string{"oversub": "2.8"})
+	g, err := topology.Preset("llama3", 65536, map[string]string{"oversub": "2.8"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -65,6 +65,37 @@ func ExamplePreset() {
 	// Output:
 	// 8192 hosts, 4096 racks, 22 pods
 	// ranks 0-65535 host h0/8 rack r0/16 site s0/3072
+}
+
+// The way from one rack of a rail-optimised cluster to another, around a dead switch of the spine.
+func ExampleGraph_Network() {
+	g, err := topology.PresetFor("rail,hosts-per-rack=4,oversub=8", 512)
+	if err != nil {
+		log.Fatal(err)
+	}
+	n, err := g.Network()
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, fault := range []string{"", "rank3-rack0.3"} {
+		if fault != "" {
+			f, err := n.ParseFault(fault)
+			if err != nil {
+				log.Fatal(err)
+			}
+			if n, err = n.With(f...); err != nil {
+				log.Fatal(err)
+			}
+		}
+		route, _ := n.Route(nil, 3, 131, topology.Choice{})
+		for _, w := range route {
+			fmt.Print(" > ", n.NodeName(n.Wire(w).To))
+		}
+		fmt.Printf("  %.0f GB/s\n", n.Rate(route)/1e9)
+	}
+	// Output:
+	//  > rack0.3 > world0.0 > rack4.3 > rank131  24 GB/s
+	//  > host0.0 > rank0 > rack0.0 > world0.0 > rack4.0 > rank128 > host16.0 > rank131  24 GB/s
 }
 
 func ExamplePresetHelp() {

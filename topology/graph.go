@@ -27,6 +27,7 @@ type Graph struct {
 
 	tiers  [levels]Link
 	paths  map[sitePair]Link
+	layers []Layer
 	cores  int
 	reduce float64
 }
@@ -182,5 +183,5 @@ func (g *Graph) Equal(o *Graph) bool {
 		slices.Equal(g.host, o.host) && slices.Equal(g.hostRack, o.hostRack) && slices.Equal(g.rackSite, o.rackSite) &&
 		slices.Equal(g.device, o.device) && slices.Equal(g.devices, o.devices) &&
 		slices.Equal(g.hosts, o.hosts) && slices.Equal(g.racks, o.racks) && slices.Equal(g.sites, o.sites) &&
-		maps.Equal(g.paths, o.paths)
+		maps.Equal(g.paths, o.paths) && slices.Equal(g.layers, o.layers)
 }

@@ -363,7 +363,7 @@ func TestGraphStaysSmall(t *testing.T) {
 func BenchmarkLink(b *testing.B) {
 	for _, n := range []int{64, 65536} {
 		b.Run(fmt.Sprint("ranks=", n), func(b *testing.B) {
-			g, err := topology.Preset("racks", n, nil)
+			g, err := topology.Preset("llama3", n, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -382,7 +382,7 @@ func BenchmarkLink(b *testing.B) {
 func BenchmarkPreset65536(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := topology.Preset("racks", 65536, nil); err != nil {
+		if _, err := topology.Preset("llama3", 65536, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

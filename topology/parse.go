@@ -160,6 +160,8 @@ func (p *parser) parseLine(s string) error {
 		}
 		p.spec.Paths = append(p.spec.Paths, t)
 		return p.once(w[1], "path "+t.From+" "+t.To)
+	case "layer":
+		return p.layer(w)
 	case "ranks":
 		return p.ranks(w)
 	}

@@ -28,37 +28,6 @@ const (
 	netGbps  = 25
 )
 
-// Costs of hosts with eight H100 behind NVLink and one 400 Gb/s NIC each. Latencies are the per-hop constants of NCCL
-// 2.30.7 for a ring with its LL protocol (src/graph/tuning.cc: 0.6 µs NVLink, 2.7 µs network); rates are what its
-// topology search allows (src/graph/topo.h: 18 links of 20.6 GB/s, and 12 GB/s for each 100 Gb/s of a NIC). A GPU
-// reduces by reading two operands and writing one, and copies by reading and writing, at 3.35 TB/s (H100 SXM
-// data sheet).
-const (
-	gpuPerHost  = 8
-	nvlinkAlpha = 0.6e-6
-	nvlinkBeta  = 1 / (18 * 20.6e9)
-	railAlpha   = 2.7e-6
-	railGbps    = 400
-	gpuReduce   = 3 / 3.35e12
-	gpuCopy     = 2 / 3.35e12
-)
-
-// netEfficiency is the part of a NIC's rate that payload gets: NCCL's 12 GB/s for 100 Gb/s.
-const netEfficiency = 0.96
-
-// Sizes and costs of Meta's RoCE clusters. "The Llama 3 Herd of Models" (arXiv 2407.21783): racks of two hosts of eight
-// H100, pods of 192 racks at full bisection, 1:7 above. "RDMA over Ethernet for Distributed AI Training
-// at Meta Scale" (SIGCOMM 2024): an idle round trip of 22 µs between racks. "Collective Communication for 100k+
-// GPUs" (arXiv 2510.20171): latencies of 1, 7 and 15 within a rack, between racks, and between zones.
-const (
-	metaHostsPerRack = 2
-	metaRacksPerPod  = 192
-	metaOversub      = 7
-	metaRackAlpha    = 11e-6 / 7
-	metaPodAlpha     = 11e-6
-	metaWorldAlpha   = 11e-6 / 7 * 15
-)
-
 // Costs between sites: 100 ms there and back at 1 Gbit/s, an ordinary intercontinental path.
 const (
 	wanAlpha = 0.05
@@ -92,6 +61,9 @@ var common = []param{
 }
 
 var presets = map[string]preset{
+	"nvlink": nvlinkPreset, "pcie": pciePreset, "nvl72": nvl72Preset,
+	"rail": railPreset, "clos2": clos2Preset, "clos3": clos3Preset, "llama3": llama3Preset, "meta100k": meta100kPreset,
+	"torus3d": torusPreset, "dragonfly": dragonflyPreset,
 	"local": {
 		about: "ranks of one host that share memory",
 		params: []param{
@@ -125,57 +97,10 @@ var presets = map[string]preset{
 			for r := range places {
 				places[r] = Place{Host: "h" + strconv.Itoa(block(r, n, hosts)), Rack: "r0", Site: "s0"}
 			}
-			return Spec{Places: places, Tiers: serverTiers(v.float("gbps"), v.float("alpha")), Reduce: hostReduce}, nil
-		},
-	},
-	"rail": {
-		about: "hosts of 8 GPUs on NVLink with a 400 Gb/s NIC each, at full bisection",
-		params: []param{
-			{"hosts-per-rack", count, "32", "hosts behind one set of rail switches"},
-			{"gbps", factor, formatFloat(railGbps), "rate of a NIC in Gbit/s"},
-			{"alpha", cost, formatFloat(railAlpha), "seconds a message through one switch"},
-			{"spine-alpha", cost, formatFloat(2 * railAlpha), "seconds a message through the spine (an estimate: twice alpha)"},
-		},
-		build: func(n int, v values) (Spec, error) {
-			beta := bitBeta(v.float("gbps") * netEfficiency)
-			return Spec{
-				Shape: Shape{Ranks: n, PerHost: gpuPerHost, HostsPerRack: v.int("hosts-per-rack")},
-				Tiers: []Link{
-					{Device, 0, gpuCopy},
-					{Host, nvlinkAlpha, nvlinkBeta},
-					{Rack, v.float("alpha"), beta},
-					{Site, v.float("spine-alpha"), beta},
-				},
-				Reduce: gpuReduce,
-			}, nil
-		},
-	},
-	"racks": {
-		about: "hosts of 8 GPUs in racks of two and pods of 192 racks, after Meta's 24K-GPU RoCE cluster",
-		params: []param{
-			{"hosts-per-rack", count, strconv.Itoa(metaHostsPerRack), "hosts of a rack"},
-			{"racks-per-pod", count, strconv.Itoa(metaRacksPerPod), "racks of a pod, which is the site here"},
-			{"oversub", factor, formatFloat(metaOversub), "how many times less bandwidth a rank has between pods"},
-			{"gbps", factor, formatFloat(railGbps), "rate of a NIC in Gbit/s"},
-		},
-		build: func(n int, v values) (Spec, error) {
-			beta := bitBeta(v.float("gbps") * netEfficiency)
-			return Spec{
-				Shape: Shape{
-					Ranks:        n,
-					PerHost:      gpuPerHost,
-					HostsPerRack: v.int("hosts-per-rack"),
-					RacksPerSite: v.int("racks-per-pod"),
-				},
-				Tiers: []Link{
-					{Device, 0, gpuCopy},
-					{Host, nvlinkAlpha, nvlinkBeta},
-					{Rack, metaRackAlpha, beta},
-					{Site, metaPodAlpha, beta},
-					{World, metaWorldAlpha, beta * v.float("oversub")},
-				},
-				Reduce: gpuReduce,
-			}, nil
+			gbps := v.float("gbps")
+			layers := serverLayers(gbps)
+			layers[1].Span = SpanWorld
+			return Spec{Places: places, Tiers: serverTiers(gbps, v.float("alpha")), Layers: layers, Reduce: hostReduce}, nil
 		},
 	},
 	"wan": {
@@ -204,7 +129,8 @@ var presets = map[string]preset{
 				places[r] = Place{Host: "h" + strconv.Itoa(host), Rack: "r" + s, Site: "s" + s}
 			}
 			tiers := append(serverTiers(netGbps, netAlpha), Link{World, v.float("alpha"), v.float("beta")})
-			return Spec{Places: places, Tiers: tiers, Reduce: hostReduce}, nil
+			layers := append(serverLayers(netGbps), Layer{Span: SpanWorld, Wiring: Mesh, Width: 1, Rate: rateOf(v.float("beta"))})
+			return Spec{Places: places, Tiers: tiers, Layers: layers, Reduce: hostReduce}, nil
 		},
 	},
 }
@@ -219,6 +145,17 @@ func serverTiers(gbps, alpha float64) []Link {
 		{Site, alpha, beta},
 	}
 }
+
+// serverLayers are hosts of shared memory behind a port each to a switch of their site.
+func serverLayers(gbps float64) []Layer {
+	return []Layer{
+		{Span: SpanHost, Wiring: Star, Width: 1, Rate: rateOf(shmBeta), Ports: true},
+		{Span: SpanSite, Wiring: Star, Width: 1, Rate: rateOf(bitBeta(gbps))},
+	}
+}
+
+// rateOf is the rate of a wire on which a byte takes so many seconds.
+func rateOf(beta float64) float64 { return min(1/beta, maxRate) }
 
 // block returns in which of k contiguous parts, whose sizes differ by at most one, member i of n is. The
 // larger parts come first.
@@ -252,15 +189,43 @@ func PresetHelp(name string) (string, error) {
 	return b.String(), nil
 }
 
+// PresetFor reads "NAME" or "NAME,key=value,…" and returns that [Preset] for n ranks. It fails with a
+// [*PresetError].
+func PresetFor(text string, n int) (*Graph, error) {
+	name, rest, more := strings.Cut(text, ",")
+	params := make(map[string]string)
+	for more {
+		var setting string
+		setting, rest, more = strings.Cut(rest, ",")
+		key, value, ok := strings.Cut(setting, "=")
+		if !ok {
+			return nil, &PresetError{Preset: name, Param: setting, Reason: "want key=value"}
+		}
+		if _, twice := params[key]; twice {
+			return nil, &PresetError{Preset: name, Param: key, Reason: "given twice"}
+		}
+		params[key] = value
+	}
+	return Preset(name, n, params)
+}
+
 // Preset returns a machine of n ranks by name. Its parameters are named in [PresetHelp]; those not given keep
 // their defaults, whose sources stand beside them in the source. It fails with a [*PresetError] when there is no
 // such preset or parameter, or a value is out of range.
 //
-//	local    n ranks of one host that share memory
-//	hosts    hosts=H machines on a network of gbps=25 Gbit/s
-//	rail     hosts of 8 GPUs with a 400 Gb/s NIC each
-//	racks    the same in racks and oversubscribed pods
-//	wan      sites=S sites with links of alpha seconds and beta seconds a byte
+//	local      n ranks of one host that share memory
+//	hosts      hosts=H machines on a network of gbps=25 Gbit/s
+//	nvlink     GPUs of one host, all to all through NVLink switches
+//	pcie       GPUs of one host on PCI Express, in two sockets
+//	nvl72      domains of 72 GPUs on NVLink, and a network of rails between them
+//	rail       hosts of 8 GPUs, rail-optimised: GPU k of each host on the switch of rail k
+//	clos2      hosts of 8 GPUs in racks under a spine
+//	clos3      the same in pods of racks, with an oversubscription for each layer
+//	llama3     the 24,576-GPU cluster that Llama 3 was trained on
+//	meta100k   Meta's cluster of zones in several buildings
+//	torus3d    a torus of x × y × z, each rank a node
+//	dragonfly  groups of routers, all-to-all inside and between
+//	wan        sites=S sites with links of alpha seconds and beta seconds a byte
 func Preset(name string, n int, params map[string]string) (*Graph, error) {
 	p, err := findPreset(name)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 func TestPresets(t *testing.T) {
-	if got, want := topology.Presets(), []string{"hosts", "local", "racks", "rail", "wan"}; !slices.Equal(got, want) {
+	if got, want := topology.Presets(), []string{"clos2", "clos3", "dragonfly", "hosts", "llama3", "local", "meta100k", "nvl72", "nvlink", "pcie", "rail", "torus3d", "wan"}; !slices.Equal(got, want) {
 		t.Errorf("Presets = %v, want %v", got, want)
 	}
 	for _, name := range topology.Presets() {
@@ -50,10 +50,18 @@ func TestPresetCosts(t *testing.T) {
 		{"rail", nil, topology.Host, 0.6e-6, 370.8},
 		{"rail", nil, topology.Rack, 2.7e-6, 48},
 		{"rail", map[string]string{"spine-alpha": "9e-6"}, topology.Site, 9e-6, 48},
-		{"racks", nil, topology.Rack, 11e-6 / 7, 48},
-		{"racks", nil, topology.Site, 11e-6, 48},
-		{"racks", nil, topology.World, 165e-6 / 7, 48.0 / 7},
-		{"racks", map[string]string{"oversub": "2.8", "gbps": "800"}, topology.World, 165e-6 / 7, 96 / 2.8},
+		{"llama3", nil, topology.Rack, 11e-6 / 7, 48},
+		{"llama3", nil, topology.Site, 11e-6, 48},
+		{"llama3", nil, topology.World, 165e-6 / 7, 48.0 / 7},
+		{"llama3", map[string]string{"oversub": "2.8", "gbps": "800"}, topology.World, 165e-6 / 7, 96 / 2.8},
+		{"clos2", map[string]string{"oversub": "4"}, topology.Site, 5.4e-6, 12},
+		{"clos3", map[string]string{"oversub-rack": "2", "oversub-pod": "3"}, topology.World, 8.1e-6, 8},
+		{"nvlink", nil, topology.Host, 0.6e-6, 370.8},
+		{"pcie", nil, topology.Host, 1e-6, 22},
+		{"nvl72", nil, topology.Host, 0.6e-6, 721.8},
+		{"meta100k", nil, topology.World, 330e-6 / 7, 48 / 2.8},
+		{"torus3d", nil, topology.Host, 1e-6, 50},
+		{"dragonfly", nil, topology.World, 2.5e-6, 24},
 		{"wan", nil, topology.World, 0.05, 0.125},
 		{"wan", map[string]string{"alpha": "0.01", "beta": "1e-9"}, topology.World, 0.01, 1},
 	} {
@@ -87,8 +95,8 @@ func TestPresetShapes(t *testing.T) {
 		{"hosts", 11, map[string]string{"hosts": "4"}, "[3 3 3 2]", 1, 1},
 		{"hosts", 3, map[string]string{"hosts": "3"}, "[1 1 1]", 1, 1},
 		{"rail", 20, map[string]string{"hosts-per-rack": "2"}, "[8 8 4]", 2, 1},
-		{"racks", 40, nil, "[8 8 8 8 8]", 3, 1},
-		{"racks", 40, map[string]string{"hosts-per-rack": "1", "racks-per-pod": "2"}, "[8 8 8 8 8]", 5, 3},
+		{"llama3", 40, nil, "[8 8 8 8 8]", 3, 1},
+		{"llama3", 40, map[string]string{"hosts-per-rack": "1", "racks-per-pod": "2"}, "[8 8 8 8 8]", 5, 3},
 		{"wan", 1, nil, "[1]", 1, 1},
 		{"wan", 20, nil, "[8 2 8 2]", 2, 2},
 		{"wan", 10, map[string]string{"sites": "3", "per-host": "2"}, "[2 2 2 1 2 1]", 3, 3},
@@ -101,7 +109,7 @@ func TestPresetShapes(t *testing.T) {
 			t.Errorf("%s of %d %v: hosts of %s ranks, %d racks, %d sites, want %s, %d, %d", c.name, c.n, c.params, got, g.Racks(), g.Sites(), c.hosts, c.racks, c.sites)
 		}
 	}
-	g, err := topology.Preset("racks", 24576, nil) // Meta's cluster: 8 pods of 192 racks of 16
+	g, err := topology.Preset("llama3", 24576, nil) // Meta's cluster: 8 pods of 192 racks of 16
 	if err != nil || g.Hosts() != 3072 || g.Racks() != 1536 || g.Sites() != 8 {
 		t.Errorf("racks of 24576 ranks: %d hosts, %d racks, %d sites, %v, want 3072, 1536, 8", g.Hosts(), g.Racks(), g.Sites(), err)
 	}
@@ -129,8 +137,12 @@ func TestPresetErrors(t *testing.T) {
 		{"hosts", 4, map[string]string{"hosts": "two"}, "hosts"},
 		{"hosts", 4, map[string]string{"gbps": "0"}, "gbps"},
 		{"hosts", 4, map[string]string{"gbps": "1e-320"}, "gbps"},
-		{"racks", 4, map[string]string{"oversub": "nan"}, "oversub"},
+		{"llama3", 4, map[string]string{"oversub": "nan"}, "oversub"},
 		{"wan", 4, map[string]string{"sites": "5"}, "sites"},
+		{"torus3d", 9, map[string]string{"x": "2", "y": "2", "z": "2"}, "x"},
+		{"torus3d", 9, map[string]string{"x": "4194304", "y": "2"}, "x"},
+		{"nvl72", 9, map[string]string{"rails": "65537"}, "rails"},
+		{"meta100k", 4 << 20, map[string]string{"zones-per-building": "513"}, "zones-per-building"},
 		{"wan", 4, map[string]string{"per-host": "1.5"}, "per-host"},
 	} {
 		g, err := topology.Preset(c.name, c.n, c.params)

@@ -236,7 +236,7 @@ func TestRingSurvivesExtremeCosts(t *testing.T) {
 }
 
 func BenchmarkRingOrder65536(b *testing.B) {
-	g, err := topology.Preset("racks", 65536, nil)
+	g, err := topology.Preset("llama3", 65536, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

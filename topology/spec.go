@@ -48,6 +48,10 @@ type Spec struct {
 	// Paths are the links between sites that differ from the World tier. They are directed.
 	Paths []Path
 
+	// Layers are how the ranks are wired, nearest layer first and the layer of the world last; none: each rank has a
+	// port of its own in every tier, at the tier's rate.
+	Layers []Layer
+
 	Cores  int     // ranks of one host that can run at once; 0: not known
 	Reduce float64 // seconds a byte of a two-operand reduction
 }
@@ -284,6 +288,10 @@ func (b *builder) finish(spec *Spec) (*Graph, error) {
 	if err := g.setTiers(spec.Tiers); err != nil {
 		return nil, err
 	}
+	if err := checkLayers(spec.Layers); err != nil {
+		return nil, err
+	}
+	g.layers = append(g.layers, spec.Layers...)
 	return g, nil
 }
 

@@ -2,7 +2,7 @@ package topology
 
 // Sub returns the graph of the given ranks alone, numbered anew in the order given: rank i of the result is
 // ranks[i] of g. What they share and what their links cost stays as it was; hosts, racks and sites without a
-// rank are gone, and the others are numbered as the new ranks name them. It fails with a [*SpecError] when there
+// rank are gone, and the others are numbered as the new ranks name them. Layers, which count ranks and sites, are not kept. It fails with a [*SpecError] when there
 // is no rank, or one twice, or one that g does not have.
 func (g *Graph) Sub(ranks []Rank) (*Graph, error) {
 	if len(ranks) == 0 {

@@ -28,6 +28,9 @@ func (g *Graph) AppendText(b []byte) ([]byte, error) {
 		b = append(b, p.To...)
 		b = appendFloats(b, p.Alpha, p.Beta)
 	}
+	for _, l := range g.layers {
+		b = appendLayer(b, l)
+	}
 	return g.appendRanks(b), nil
 }
 

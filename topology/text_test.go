@@ -59,12 +59,16 @@ func TestGolden(t *testing.T) {
 		}
 	}
 	for name, g := range map[string]*topology.Graph{
-		"local":       topology.Local(4),
-		"racks-65536": preset("racks", 65536, nil),
-		"rail-2048":   preset("rail", 2048, nil),
-		"hosts-10":    preset("hosts", 10, map[string]string{"hosts": "3", "cores": "2"}),
-		"wan":         preset("wan", 20, map[string]string{"sites": "3", "per-host": "4"}),
-		"mixed":       mustNew(t, mixed),
+		"local":          topology.Local(4),
+		"llama3-65536":   preset("llama3", 65536, nil),
+		"rail-2048":      preset("rail", 2048, nil),
+		"pcie-8":         preset("pcie", 8, nil),
+		"meta100k-16384": preset("meta100k", 16384, map[string]string{"zones-per-building": "3"}),
+		"torus3d-60":     preset("torus3d", 60, nil),
+		"dragonfly-4096": preset("dragonfly", 4096, nil),
+		"hosts-10":       preset("hosts", 10, map[string]string{"hosts": "3", "cores": "2"}),
+		"wan":            preset("wan", 20, map[string]string{"sites": "3", "per-host": "4"}),
+		"mixed":          mustNew(t, mixed),
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join("testdata", name+".topology")
@@ -356,6 +360,7 @@ func TestEqualSeesEveryPart(t *testing.T) {
 		"path":         edit(func(s *topology.Spec) { s.Paths[0].Alpha = 9 }),
 		"path's way":   edit(func(s *topology.Spec) { s.Paths[0].From, s.Paths[0].To = "t", "s" }),
 		"no path":      edit(func(s *topology.Spec) { s.Paths = nil }),
+		"layers":       edit(func(s *topology.Spec) { s.Layers = []topology.Layer{{Span: topology.SpanWorld, Width: 1, Rate: 1}} }),
 		"cores":        edit(func(s *topology.Spec) { s.Cores = 2 }),
 		"reduce":       edit(func(s *topology.Spec) { s.Reduce = 2 }),
 		"order of two": edit(func(s *topology.Spec) { s.Places[0], s.Places[1] = s.Places[1], s.Places[0] }),
@@ -382,6 +387,8 @@ func FuzzParse(f *testing.F) {
 	f.Add("topology v1\nranks 0-99 host a0/3%7 device d0/2%4 rack r0/3%7\ntier host 1 1\ntier site 1 1e-9 # x\n")
 	f.Add("topology v1\nranks 0-3 host a999999998/1 rack 0/2\nranks 4 host x device 0\ntier rack 0 0\ntier site 0 0\n")
 	f.Add("topology v1\npath a b 1 1\npath b a 0x1p-1074 1e308\nranks 0 host 1 site a\nranks 1 host 2 site b\n")
+	f.Add("topology v1\nlayer host star 1 1e9 ports\nlayer world torus 2x2x2 5e10 ports\nranks 0-6 host a0/2\ntier host 1 1\ntier rack 1 1\n")
+	f.Add("topology v1\nlayer socket/2 star 1 1e9\nlayer region/2 mesh 3 1e8\nlayer world rail 9 1 ports\nranks 0-6 host a\ntier host 1 1\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		g, err := topology.ParseLimit(strings.NewReader(text), 1<<12)
 		if err != nil {
@@ -398,6 +405,16 @@ func FuzzParse(f *testing.F) {
 		}
 		if !back.Equal(g) {
 			t.Fatalf("the graph\n%s\ncame back as\n%s", canonical, back)
+		}
+		if n, err := g.Network(); err == nil {
+			for r := range topology.Rank(min(g.Size(), 40)) {
+				last := topology.Rank(g.Size() - 1)
+				if route, ok := n.Route(nil, r, last, topology.Choice{Flow: int(r)}); ok {
+					checkRoute(t, n, r, last, route)
+				} else if len(g.Layers()) == 0 {
+					t.Fatalf("no route from %d to %d by the wiring of the tiers", r, last)
+				}
+			}
 		}
 		if g.Sites() > 64 {
 			return // the search for an order of sites takes longer than the fuzzer should wait
@@ -425,7 +442,7 @@ func BenchmarkParse65536(b *testing.B) {
 }
 
 func BenchmarkString65536(b *testing.B) {
-	g, err := topology.Preset("racks", 65536, nil)
+	g, err := topology.Preset("llama3", 65536, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -6,7 +6,7 @@
 // With -topo it starts nothing and shows a described machine instead: a preset such as racks or wan:sites=3, or a file in
 // the text form of package topology.
 //
-//	go run ./examples/topo -np 64 -topo racks -plot racks.svg
+//	go run ./examples/topo -np 64 -topo llama3 -plot llama3.svg
 //
 // The exit status is 0 when all went well, 1 when a rank failed, 2 for a command line that cannot be used, and 130 after
 // Ctrl-C.

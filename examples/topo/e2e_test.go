@@ -139,7 +139,7 @@ func TestDescribed(t *testing.T) {
 			t.Errorf("the picture lacks %q", want)
 		}
 	}
-	holds(t, output(t, nil, "-topo", "racks", "-np", "4096", "-size", "1G"), `^  and 496 hosts more$`, `over 4096 ranks on 512 hosts`)
+	holds(t, output(t, nil, "-topo", "llama3", "-np", "4096", "-size", "1G"), `^  and 496 hosts more$`, `over 4096 ranks on 512 hosts`)
 }
 
 func TestExitStatus(t *testing.T) {

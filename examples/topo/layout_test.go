@@ -26,7 +26,7 @@ func TestLayOut(t *testing.T) {
 		{"local", topology.Local(5), 1, "", 1, ""},
 		{"large host", topology.Local(40), 1, "", 1, ""},
 		{"hosts", mustPreset(t, "hosts", 6, "hosts", "3"), 3, "rack", 2, ""},
-		{"racks", mustPreset(t, "racks", 48, "", ""), 6, "rack rack rack site", 3, ""},
+		{"racks", mustPreset(t, "llama3", 48, "", ""), 6, "rack rack rack site", 3, ""},
 		{"wan", mustPreset(t, "wan", 12, "sites", "3"), 3, "world", 2, ""},
 		{"many", mustPreset(t, "rail", 4096, "", ""), drawnHosts, "rack", 3, "the first 8 of 512 hosts"},
 		{"mixed", parse(t, "tier host 1 1\ntier rack 2 2\ntier site 3 3\ntier world 4 4\nranks 0-2 host h0/1 rack a site x\nranks 3 host b rack b site x\nranks 4 host c rack c site y"), 5, "rack site world", 3, ""},

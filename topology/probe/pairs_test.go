@@ -14,7 +14,7 @@ func TestPairs(t *testing.T) {
 		"local":    topology.Local(4),
 		"hosts":    preset(t, "hosts", 24, map[string]string{"hosts": "5"}),
 		"rail":     preset(t, "rail", 4096, nil),
-		"racks":    preset(t, "racks", 65536, nil),
+		"racks":    preset(t, "llama3", 65536, nil),
 		"wan":      preset(t, "wan", 30, map[string]string{"sites": "5"}),
 		"sites":    preset(t, "wan", 2048, map[string]string{"sites": "256"}),
 		"devices":  parseGraph(t, "tier host 1 1\ntier rack 1 1\nranks 0-3 host a device d0\nranks 4-9 host b device d0/2\nranks 10 host c"),
