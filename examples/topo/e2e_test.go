@@ -151,7 +151,7 @@ func TestExitStatus(t *testing.T) {
 	}{
 		{"-h", 0, "-topo DESCRIPTION", ""},
 		{"-np 0", 2, "", "at least 1"},
-		{"-topo nowhere", 1, "", "neither a file nor one of the presets hosts, local"},
+		{"-topo nowhere", 1, "", "neither a file nor one of the presets clos2, clos3"},
 		{"-topo wan:sites", 1, "", "not parameter=value"},
 		{"-topo wan:sites=x", 1, "", `parameter "sites"`},
 		{"-topo local -plot /no/such/folder/p.png", 1, "", "/no/such/folder/p.png"},
