@@ -13,11 +13,12 @@ func assembly() []implementation {
 		// The 256-bit registers, their instructions, and the conversion of float16.
 		available: cpu.X86.HasAVX2 && cpu.X86.HasF16C,
 		table:     avx2Table(),
+		stream:    avx2Stream,
 	}}
 }
 
 func avx2Table() *table {
-	type run = func(to *byte, from *[maxPass]*byte, k, n int)
+	type run = func(to *byte, from *[maxPass]*byte, k, n, past int)
 	tab := new(table)
 	for t, runs := range [dtypeEnd][opEnd]run{
 		Int8:     {Sum: avx2SumInt8, Prod: avx2ProdInt8, Min: avx2MinInt8, Max: avx2MaxInt8},
@@ -35,7 +36,7 @@ func avx2Table() *table {
 	} {
 		for op, run := range runs {
 			if run != nil {
-				tab.reducers[t][op] = reducer{run: run, width: maxPass, block: 32, impl: "avx2"}
+				tab.reducers[t][op] = reducer{run: run, width: maxPass, block: 32, streams: true, impl: "avx2"}
 			}
 		}
 	}

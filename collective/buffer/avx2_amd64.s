@@ -4,598 +4,1662 @@
 
 #include "textflag.h"
 
-// func avx2SumInt8(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2SumInt8(SB), NOSPLIT, $0-32
+// func avx2SumInt8(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2SumInt8(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPADDB  (DI)(R8*1), Y0, Y0
-	VPADDB  32(DI)(R8*1), Y1, Y1
-	VPADDB  64(DI)(R8*1), Y2, Y2
-	VPADDB  96(DI)(R8*1), Y3, Y3
-	VPADDB  128(DI)(R8*1), Y4, Y4
-	VPADDB  160(DI)(R8*1), Y5, Y5
-	VPADDB  192(DI)(R8*1), Y6, Y6
-	VPADDB  224(DI)(R8*1), Y7, Y7
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPADDB   (CX)(R8*1), Y0, Y0
+	VPADDB   32(CX)(R8*1), Y1, Y1
+	VPADDB   64(CX)(R8*1), Y2, Y2
+	VPADDB   96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
 	VMOVDQU Y2, 64(AX)(R8*1)
 	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
 
-pairRest:
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPADDB  (DI)(R8*1), Y0, Y0
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDB  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources2One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDB   (DX)(R8*1), Y0, Y0
+	VPADDB   32(DX)(R8*1), Y1, Y1
+	VPADDB   (CX)(R8*1), Y0, Y0
+	VPADDB   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPADDB  (DI)(R8*1), Y0, Y0
-	VPADDB  32(DI)(R8*1), Y1, Y1
-	VPADDB  64(DI)(R8*1), Y2, Y2
-	VPADDB  96(DI)(R8*1), Y3, Y3
-	VPADDB  128(DI)(R8*1), Y4, Y4
-	VPADDB  160(DI)(R8*1), Y5, Y5
-	VPADDB  192(DI)(R8*1), Y6, Y6
-	VPADDB  224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of3:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPADDB  (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDB  (DX)(R8*1), Y0, Y0
+	VPADDB  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDB   (DX)(R8*1), Y0, Y0
+	VPADDB   32(DX)(R8*1), Y1, Y1
+	VPADDB   (R9)(R8*1), Y0, Y0
+	VPADDB   32(R9)(R8*1), Y1, Y1
+	VPADDB   (CX)(R8*1), Y0, Y0
+	VPADDB   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDB  (DX)(R8*1), Y0, Y0
+	VPADDB  (R9)(R8*1), Y0, Y0
+	VPADDB  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDB   (DX)(R8*1), Y0, Y0
+	VPADDB   32(DX)(R8*1), Y1, Y1
+	VPADDB   (R9)(R8*1), Y0, Y0
+	VPADDB   32(R9)(R8*1), Y1, Y1
+	VPADDB   (R10)(R8*1), Y0, Y0
+	VPADDB   32(R10)(R8*1), Y1, Y1
+	VPADDB   (CX)(R8*1), Y0, Y0
+	VPADDB   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDB  (DX)(R8*1), Y0, Y0
+	VPADDB  (R9)(R8*1), Y0, Y0
+	VPADDB  (R10)(R8*1), Y0, Y0
+	VPADDB  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDB   (DX)(R8*1), Y0, Y0
+	VPADDB   32(DX)(R8*1), Y1, Y1
+	VPADDB   (R9)(R8*1), Y0, Y0
+	VPADDB   32(R9)(R8*1), Y1, Y1
+	VPADDB   (R10)(R8*1), Y0, Y0
+	VPADDB   32(R10)(R8*1), Y1, Y1
+	VPADDB   (R11)(R8*1), Y0, Y0
+	VPADDB   32(R11)(R8*1), Y1, Y1
+	VPADDB   (CX)(R8*1), Y0, Y0
+	VPADDB   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDB  (DX)(R8*1), Y0, Y0
+	VPADDB  (R9)(R8*1), Y0, Y0
+	VPADDB  (R10)(R8*1), Y0, Y0
+	VPADDB  (R11)(R8*1), Y0, Y0
+	VPADDB  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDB   (DX)(R8*1), Y0, Y0
+	VPADDB   32(DX)(R8*1), Y1, Y1
+	VPADDB   (R9)(R8*1), Y0, Y0
+	VPADDB   32(R9)(R8*1), Y1, Y1
+	VPADDB   (R10)(R8*1), Y0, Y0
+	VPADDB   32(R10)(R8*1), Y1, Y1
+	VPADDB   (R11)(R8*1), Y0, Y0
+	VPADDB   32(R11)(R8*1), Y1, Y1
+	VPADDB   (R12)(R8*1), Y0, Y0
+	VPADDB   32(R12)(R8*1), Y1, Y1
+	VPADDB   (CX)(R8*1), Y0, Y0
+	VPADDB   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDB  (DX)(R8*1), Y0, Y0
+	VPADDB  (R9)(R8*1), Y0, Y0
+	VPADDB  (R10)(R8*1), Y0, Y0
+	VPADDB  (R11)(R8*1), Y0, Y0
+	VPADDB  (R12)(R8*1), Y0, Y0
+	VPADDB  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDB   (DX)(R8*1), Y0, Y0
+	VPADDB   32(DX)(R8*1), Y1, Y1
+	VPADDB   (R9)(R8*1), Y0, Y0
+	VPADDB   32(R9)(R8*1), Y1, Y1
+	VPADDB   (R10)(R8*1), Y0, Y0
+	VPADDB   32(R10)(R8*1), Y1, Y1
+	VPADDB   (R11)(R8*1), Y0, Y0
+	VPADDB   32(R11)(R8*1), Y1, Y1
+	VPADDB   (R12)(R8*1), Y0, Y0
+	VPADDB   32(R12)(R8*1), Y1, Y1
+	VPADDB   (R13)(R8*1), Y0, Y0
+	VPADDB   32(R13)(R8*1), Y1, Y1
+	VPADDB   (CX)(R8*1), Y0, Y0
+	VPADDB   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDB  (DX)(R8*1), Y0, Y0
+	VPADDB  (R9)(R8*1), Y0, Y0
+	VPADDB  (R10)(R8*1), Y0, Y0
+	VPADDB  (R11)(R8*1), Y0, Y0
+	VPADDB  (R12)(R8*1), Y0, Y0
+	VPADDB  (R13)(R8*1), Y0, Y0
+	VPADDB  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2SumInt16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2SumInt16(SB), NOSPLIT, $0-32
+// func avx2SumInt16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2SumInt16(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPADDW  (DI)(R8*1), Y0, Y0
-	VPADDW  32(DI)(R8*1), Y1, Y1
-	VPADDW  64(DI)(R8*1), Y2, Y2
-	VPADDW  96(DI)(R8*1), Y3, Y3
-	VPADDW  128(DI)(R8*1), Y4, Y4
-	VPADDW  160(DI)(R8*1), Y5, Y5
-	VPADDW  192(DI)(R8*1), Y6, Y6
-	VPADDW  224(DI)(R8*1), Y7, Y7
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPADDW   (CX)(R8*1), Y0, Y0
+	VPADDW   32(CX)(R8*1), Y1, Y1
+	VPADDW   64(CX)(R8*1), Y2, Y2
+	VPADDW   96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
 	VMOVDQU Y2, 64(AX)(R8*1)
 	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
 
-pairRest:
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPADDW  (DI)(R8*1), Y0, Y0
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDW  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources2One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDW   (DX)(R8*1), Y0, Y0
+	VPADDW   32(DX)(R8*1), Y1, Y1
+	VPADDW   (CX)(R8*1), Y0, Y0
+	VPADDW   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPADDW  (DI)(R8*1), Y0, Y0
-	VPADDW  32(DI)(R8*1), Y1, Y1
-	VPADDW  64(DI)(R8*1), Y2, Y2
-	VPADDW  96(DI)(R8*1), Y3, Y3
-	VPADDW  128(DI)(R8*1), Y4, Y4
-	VPADDW  160(DI)(R8*1), Y5, Y5
-	VPADDW  192(DI)(R8*1), Y6, Y6
-	VPADDW  224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of3:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPADDW  (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDW  (DX)(R8*1), Y0, Y0
+	VPADDW  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDW   (DX)(R8*1), Y0, Y0
+	VPADDW   32(DX)(R8*1), Y1, Y1
+	VPADDW   (R9)(R8*1), Y0, Y0
+	VPADDW   32(R9)(R8*1), Y1, Y1
+	VPADDW   (CX)(R8*1), Y0, Y0
+	VPADDW   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDW  (DX)(R8*1), Y0, Y0
+	VPADDW  (R9)(R8*1), Y0, Y0
+	VPADDW  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDW   (DX)(R8*1), Y0, Y0
+	VPADDW   32(DX)(R8*1), Y1, Y1
+	VPADDW   (R9)(R8*1), Y0, Y0
+	VPADDW   32(R9)(R8*1), Y1, Y1
+	VPADDW   (R10)(R8*1), Y0, Y0
+	VPADDW   32(R10)(R8*1), Y1, Y1
+	VPADDW   (CX)(R8*1), Y0, Y0
+	VPADDW   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDW  (DX)(R8*1), Y0, Y0
+	VPADDW  (R9)(R8*1), Y0, Y0
+	VPADDW  (R10)(R8*1), Y0, Y0
+	VPADDW  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDW   (DX)(R8*1), Y0, Y0
+	VPADDW   32(DX)(R8*1), Y1, Y1
+	VPADDW   (R9)(R8*1), Y0, Y0
+	VPADDW   32(R9)(R8*1), Y1, Y1
+	VPADDW   (R10)(R8*1), Y0, Y0
+	VPADDW   32(R10)(R8*1), Y1, Y1
+	VPADDW   (R11)(R8*1), Y0, Y0
+	VPADDW   32(R11)(R8*1), Y1, Y1
+	VPADDW   (CX)(R8*1), Y0, Y0
+	VPADDW   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDW  (DX)(R8*1), Y0, Y0
+	VPADDW  (R9)(R8*1), Y0, Y0
+	VPADDW  (R10)(R8*1), Y0, Y0
+	VPADDW  (R11)(R8*1), Y0, Y0
+	VPADDW  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDW   (DX)(R8*1), Y0, Y0
+	VPADDW   32(DX)(R8*1), Y1, Y1
+	VPADDW   (R9)(R8*1), Y0, Y0
+	VPADDW   32(R9)(R8*1), Y1, Y1
+	VPADDW   (R10)(R8*1), Y0, Y0
+	VPADDW   32(R10)(R8*1), Y1, Y1
+	VPADDW   (R11)(R8*1), Y0, Y0
+	VPADDW   32(R11)(R8*1), Y1, Y1
+	VPADDW   (R12)(R8*1), Y0, Y0
+	VPADDW   32(R12)(R8*1), Y1, Y1
+	VPADDW   (CX)(R8*1), Y0, Y0
+	VPADDW   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDW  (DX)(R8*1), Y0, Y0
+	VPADDW  (R9)(R8*1), Y0, Y0
+	VPADDW  (R10)(R8*1), Y0, Y0
+	VPADDW  (R11)(R8*1), Y0, Y0
+	VPADDW  (R12)(R8*1), Y0, Y0
+	VPADDW  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDW   (DX)(R8*1), Y0, Y0
+	VPADDW   32(DX)(R8*1), Y1, Y1
+	VPADDW   (R9)(R8*1), Y0, Y0
+	VPADDW   32(R9)(R8*1), Y1, Y1
+	VPADDW   (R10)(R8*1), Y0, Y0
+	VPADDW   32(R10)(R8*1), Y1, Y1
+	VPADDW   (R11)(R8*1), Y0, Y0
+	VPADDW   32(R11)(R8*1), Y1, Y1
+	VPADDW   (R12)(R8*1), Y0, Y0
+	VPADDW   32(R12)(R8*1), Y1, Y1
+	VPADDW   (R13)(R8*1), Y0, Y0
+	VPADDW   32(R13)(R8*1), Y1, Y1
+	VPADDW   (CX)(R8*1), Y0, Y0
+	VPADDW   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDW  (DX)(R8*1), Y0, Y0
+	VPADDW  (R9)(R8*1), Y0, Y0
+	VPADDW  (R10)(R8*1), Y0, Y0
+	VPADDW  (R11)(R8*1), Y0, Y0
+	VPADDW  (R12)(R8*1), Y0, Y0
+	VPADDW  (R13)(R8*1), Y0, Y0
+	VPADDW  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2SumInt32(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2SumInt32(SB), NOSPLIT, $0-32
+// func avx2SumInt32(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2SumInt32(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPADDD  (DI)(R8*1), Y0, Y0
-	VPADDD  32(DI)(R8*1), Y1, Y1
-	VPADDD  64(DI)(R8*1), Y2, Y2
-	VPADDD  96(DI)(R8*1), Y3, Y3
-	VPADDD  128(DI)(R8*1), Y4, Y4
-	VPADDD  160(DI)(R8*1), Y5, Y5
-	VPADDD  192(DI)(R8*1), Y6, Y6
-	VPADDD  224(DI)(R8*1), Y7, Y7
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPADDD   (CX)(R8*1), Y0, Y0
+	VPADDD   32(CX)(R8*1), Y1, Y1
+	VPADDD   64(CX)(R8*1), Y2, Y2
+	VPADDD   96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
 	VMOVDQU Y2, 64(AX)(R8*1)
 	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
 
-pairRest:
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPADDD  (DI)(R8*1), Y0, Y0
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDD  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources2One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDD   (DX)(R8*1), Y0, Y0
+	VPADDD   32(DX)(R8*1), Y1, Y1
+	VPADDD   (CX)(R8*1), Y0, Y0
+	VPADDD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPADDD  (DI)(R8*1), Y0, Y0
-	VPADDD  32(DI)(R8*1), Y1, Y1
-	VPADDD  64(DI)(R8*1), Y2, Y2
-	VPADDD  96(DI)(R8*1), Y3, Y3
-	VPADDD  128(DI)(R8*1), Y4, Y4
-	VPADDD  160(DI)(R8*1), Y5, Y5
-	VPADDD  192(DI)(R8*1), Y6, Y6
-	VPADDD  224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of3:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPADDD  (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDD  (DX)(R8*1), Y0, Y0
+	VPADDD  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDD   (DX)(R8*1), Y0, Y0
+	VPADDD   32(DX)(R8*1), Y1, Y1
+	VPADDD   (R9)(R8*1), Y0, Y0
+	VPADDD   32(R9)(R8*1), Y1, Y1
+	VPADDD   (CX)(R8*1), Y0, Y0
+	VPADDD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDD  (DX)(R8*1), Y0, Y0
+	VPADDD  (R9)(R8*1), Y0, Y0
+	VPADDD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDD   (DX)(R8*1), Y0, Y0
+	VPADDD   32(DX)(R8*1), Y1, Y1
+	VPADDD   (R9)(R8*1), Y0, Y0
+	VPADDD   32(R9)(R8*1), Y1, Y1
+	VPADDD   (R10)(R8*1), Y0, Y0
+	VPADDD   32(R10)(R8*1), Y1, Y1
+	VPADDD   (CX)(R8*1), Y0, Y0
+	VPADDD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDD  (DX)(R8*1), Y0, Y0
+	VPADDD  (R9)(R8*1), Y0, Y0
+	VPADDD  (R10)(R8*1), Y0, Y0
+	VPADDD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDD   (DX)(R8*1), Y0, Y0
+	VPADDD   32(DX)(R8*1), Y1, Y1
+	VPADDD   (R9)(R8*1), Y0, Y0
+	VPADDD   32(R9)(R8*1), Y1, Y1
+	VPADDD   (R10)(R8*1), Y0, Y0
+	VPADDD   32(R10)(R8*1), Y1, Y1
+	VPADDD   (R11)(R8*1), Y0, Y0
+	VPADDD   32(R11)(R8*1), Y1, Y1
+	VPADDD   (CX)(R8*1), Y0, Y0
+	VPADDD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDD  (DX)(R8*1), Y0, Y0
+	VPADDD  (R9)(R8*1), Y0, Y0
+	VPADDD  (R10)(R8*1), Y0, Y0
+	VPADDD  (R11)(R8*1), Y0, Y0
+	VPADDD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDD   (DX)(R8*1), Y0, Y0
+	VPADDD   32(DX)(R8*1), Y1, Y1
+	VPADDD   (R9)(R8*1), Y0, Y0
+	VPADDD   32(R9)(R8*1), Y1, Y1
+	VPADDD   (R10)(R8*1), Y0, Y0
+	VPADDD   32(R10)(R8*1), Y1, Y1
+	VPADDD   (R11)(R8*1), Y0, Y0
+	VPADDD   32(R11)(R8*1), Y1, Y1
+	VPADDD   (R12)(R8*1), Y0, Y0
+	VPADDD   32(R12)(R8*1), Y1, Y1
+	VPADDD   (CX)(R8*1), Y0, Y0
+	VPADDD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDD  (DX)(R8*1), Y0, Y0
+	VPADDD  (R9)(R8*1), Y0, Y0
+	VPADDD  (R10)(R8*1), Y0, Y0
+	VPADDD  (R11)(R8*1), Y0, Y0
+	VPADDD  (R12)(R8*1), Y0, Y0
+	VPADDD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDD   (DX)(R8*1), Y0, Y0
+	VPADDD   32(DX)(R8*1), Y1, Y1
+	VPADDD   (R9)(R8*1), Y0, Y0
+	VPADDD   32(R9)(R8*1), Y1, Y1
+	VPADDD   (R10)(R8*1), Y0, Y0
+	VPADDD   32(R10)(R8*1), Y1, Y1
+	VPADDD   (R11)(R8*1), Y0, Y0
+	VPADDD   32(R11)(R8*1), Y1, Y1
+	VPADDD   (R12)(R8*1), Y0, Y0
+	VPADDD   32(R12)(R8*1), Y1, Y1
+	VPADDD   (R13)(R8*1), Y0, Y0
+	VPADDD   32(R13)(R8*1), Y1, Y1
+	VPADDD   (CX)(R8*1), Y0, Y0
+	VPADDD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDD  (DX)(R8*1), Y0, Y0
+	VPADDD  (R9)(R8*1), Y0, Y0
+	VPADDD  (R10)(R8*1), Y0, Y0
+	VPADDD  (R11)(R8*1), Y0, Y0
+	VPADDD  (R12)(R8*1), Y0, Y0
+	VPADDD  (R13)(R8*1), Y0, Y0
+	VPADDD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2SumInt64(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2SumInt64(SB), NOSPLIT, $0-32
+// func avx2SumInt64(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2SumInt64(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPADDQ  (DI)(R8*1), Y0, Y0
-	VPADDQ  32(DI)(R8*1), Y1, Y1
-	VPADDQ  64(DI)(R8*1), Y2, Y2
-	VPADDQ  96(DI)(R8*1), Y3, Y3
-	VPADDQ  128(DI)(R8*1), Y4, Y4
-	VPADDQ  160(DI)(R8*1), Y5, Y5
-	VPADDQ  192(DI)(R8*1), Y6, Y6
-	VPADDQ  224(DI)(R8*1), Y7, Y7
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPADDQ   (CX)(R8*1), Y0, Y0
+	VPADDQ   32(CX)(R8*1), Y1, Y1
+	VPADDQ   64(CX)(R8*1), Y2, Y2
+	VPADDQ   96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
 	VMOVDQU Y2, 64(AX)(R8*1)
 	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
 
-pairRest:
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPADDQ  (DI)(R8*1), Y0, Y0
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDQ  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources2One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDQ   (DX)(R8*1), Y0, Y0
+	VPADDQ   32(DX)(R8*1), Y1, Y1
+	VPADDQ   (CX)(R8*1), Y0, Y0
+	VPADDQ   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPADDQ  (DI)(R8*1), Y0, Y0
-	VPADDQ  32(DI)(R8*1), Y1, Y1
-	VPADDQ  64(DI)(R8*1), Y2, Y2
-	VPADDQ  96(DI)(R8*1), Y3, Y3
-	VPADDQ  128(DI)(R8*1), Y4, Y4
-	VPADDQ  160(DI)(R8*1), Y5, Y5
-	VPADDQ  192(DI)(R8*1), Y6, Y6
-	VPADDQ  224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of3:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPADDQ  (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDQ  (DX)(R8*1), Y0, Y0
+	VPADDQ  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDQ   (DX)(R8*1), Y0, Y0
+	VPADDQ   32(DX)(R8*1), Y1, Y1
+	VPADDQ   (R9)(R8*1), Y0, Y0
+	VPADDQ   32(R9)(R8*1), Y1, Y1
+	VPADDQ   (CX)(R8*1), Y0, Y0
+	VPADDQ   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDQ  (DX)(R8*1), Y0, Y0
+	VPADDQ  (R9)(R8*1), Y0, Y0
+	VPADDQ  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDQ   (DX)(R8*1), Y0, Y0
+	VPADDQ   32(DX)(R8*1), Y1, Y1
+	VPADDQ   (R9)(R8*1), Y0, Y0
+	VPADDQ   32(R9)(R8*1), Y1, Y1
+	VPADDQ   (R10)(R8*1), Y0, Y0
+	VPADDQ   32(R10)(R8*1), Y1, Y1
+	VPADDQ   (CX)(R8*1), Y0, Y0
+	VPADDQ   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDQ  (DX)(R8*1), Y0, Y0
+	VPADDQ  (R9)(R8*1), Y0, Y0
+	VPADDQ  (R10)(R8*1), Y0, Y0
+	VPADDQ  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDQ   (DX)(R8*1), Y0, Y0
+	VPADDQ   32(DX)(R8*1), Y1, Y1
+	VPADDQ   (R9)(R8*1), Y0, Y0
+	VPADDQ   32(R9)(R8*1), Y1, Y1
+	VPADDQ   (R10)(R8*1), Y0, Y0
+	VPADDQ   32(R10)(R8*1), Y1, Y1
+	VPADDQ   (R11)(R8*1), Y0, Y0
+	VPADDQ   32(R11)(R8*1), Y1, Y1
+	VPADDQ   (CX)(R8*1), Y0, Y0
+	VPADDQ   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDQ  (DX)(R8*1), Y0, Y0
+	VPADDQ  (R9)(R8*1), Y0, Y0
+	VPADDQ  (R10)(R8*1), Y0, Y0
+	VPADDQ  (R11)(R8*1), Y0, Y0
+	VPADDQ  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDQ   (DX)(R8*1), Y0, Y0
+	VPADDQ   32(DX)(R8*1), Y1, Y1
+	VPADDQ   (R9)(R8*1), Y0, Y0
+	VPADDQ   32(R9)(R8*1), Y1, Y1
+	VPADDQ   (R10)(R8*1), Y0, Y0
+	VPADDQ   32(R10)(R8*1), Y1, Y1
+	VPADDQ   (R11)(R8*1), Y0, Y0
+	VPADDQ   32(R11)(R8*1), Y1, Y1
+	VPADDQ   (R12)(R8*1), Y0, Y0
+	VPADDQ   32(R12)(R8*1), Y1, Y1
+	VPADDQ   (CX)(R8*1), Y0, Y0
+	VPADDQ   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDQ  (DX)(R8*1), Y0, Y0
+	VPADDQ  (R9)(R8*1), Y0, Y0
+	VPADDQ  (R10)(R8*1), Y0, Y0
+	VPADDQ  (R11)(R8*1), Y0, Y0
+	VPADDQ  (R12)(R8*1), Y0, Y0
+	VPADDQ  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPADDQ   (DX)(R8*1), Y0, Y0
+	VPADDQ   32(DX)(R8*1), Y1, Y1
+	VPADDQ   (R9)(R8*1), Y0, Y0
+	VPADDQ   32(R9)(R8*1), Y1, Y1
+	VPADDQ   (R10)(R8*1), Y0, Y0
+	VPADDQ   32(R10)(R8*1), Y1, Y1
+	VPADDQ   (R11)(R8*1), Y0, Y0
+	VPADDQ   32(R11)(R8*1), Y1, Y1
+	VPADDQ   (R12)(R8*1), Y0, Y0
+	VPADDQ   32(R12)(R8*1), Y1, Y1
+	VPADDQ   (R13)(R8*1), Y0, Y0
+	VPADDQ   32(R13)(R8*1), Y1, Y1
+	VPADDQ   (CX)(R8*1), Y0, Y0
+	VPADDQ   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDQ  (DX)(R8*1), Y0, Y0
+	VPADDQ  (R9)(R8*1), Y0, Y0
+	VPADDQ  (R10)(R8*1), Y0, Y0
+	VPADDQ  (R11)(R8*1), Y0, Y0
+	VPADDQ  (R12)(R8*1), Y0, Y0
+	VPADDQ  (R13)(R8*1), Y0, Y0
+	VPADDQ  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2ProdInt8(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2ProdInt8(SB), NOSPLIT, $0-32
+// func avx2ProdInt8(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2ProdInt8(SB), NOSPLIT, $0-40
 	MOVQ     to+0(FP), AX
 	MOVQ     from+8(FP), CX
 	MOVQ     k+16(FP), DX
 	MOVQ     n+24(FP), BX
+	MOVQ     past+32(FP), SI
 	VPCMPEQD Y0, Y0, Y0
 	VPCMPEQD Y1, Y1, Y1
 	VPSRLW   $0x08, Y0, Y0
 	VPSLLW   $0x08, Y1, Y1
-	MOVQ     (CX), SI
+	MOVQ     (CX), DI
 	XORQ     R8, R8
 	CMPQ     DX, $0x02
-	JNE      many
-	MOVQ     8(CX), DI
-	CMPQ     BX, $0x00000100
-	JLT      pairRest
+	JNE      not2
+	MOVQ     8(CX), CX
+	CMPQ     BX, $0x00000080
+	JLT      sources2Rest
 
-pairStep:
-	VMOVDQU (SI)(R8*1), Y2
-	VMOVDQU 32(SI)(R8*1), Y3
-	VMOVDQU 64(SI)(R8*1), Y4
-	VMOVDQU 96(SI)(R8*1), Y5
-	VMOVDQU 128(SI)(R8*1), Y6
-	VMOVDQU 160(SI)(R8*1), Y7
-	VMOVDQU 192(SI)(R8*1), Y8
-	VMOVDQU 224(SI)(R8*1), Y9
-	VMOVDQU (DI)(R8*1), Y10
-	VPMULLW Y10, Y2, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y2, Y2
-	VPMULLW Y10, Y2, Y2
-	VPOR    Y11, Y2, Y2
-	VMOVDQU 32(DI)(R8*1), Y10
-	VPMULLW Y10, Y3, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y3, Y3
-	VPMULLW Y10, Y3, Y3
-	VPOR    Y11, Y3, Y3
-	VMOVDQU 64(DI)(R8*1), Y10
-	VPMULLW Y10, Y4, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y4, Y4
-	VPMULLW Y10, Y4, Y4
-	VPOR    Y11, Y4, Y4
-	VMOVDQU 96(DI)(R8*1), Y10
-	VPMULLW Y10, Y5, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y5, Y5
-	VPMULLW Y10, Y5, Y5
-	VPOR    Y11, Y5, Y5
-	VMOVDQU 128(DI)(R8*1), Y10
-	VPMULLW Y10, Y6, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y6, Y6
-	VPMULLW Y10, Y6, Y6
-	VPOR    Y11, Y6, Y6
-	VMOVDQU 160(DI)(R8*1), Y10
-	VPMULLW Y10, Y7, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y7, Y7
-	VPMULLW Y10, Y7, Y7
-	VPOR    Y11, Y7, Y7
-	VMOVDQU 192(DI)(R8*1), Y10
-	VPMULLW Y10, Y8, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y8, Y8
-	VPMULLW Y10, Y8, Y8
-	VPOR    Y11, Y8, Y8
-	VMOVDQU 224(DI)(R8*1), Y10
-	VPMULLW Y10, Y9, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y9, Y9
-	VPMULLW Y10, Y9, Y9
-	VPOR    Y11, Y9, Y9
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VMOVDQU  32(DI)(R8*1), Y3
+	VMOVDQU  64(DI)(R8*1), Y4
+	VMOVDQU  96(DI)(R8*1), Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPMULLW  Y6, Y2, Y7
+	VPAND    Y0, Y7, Y7
+	VPSRLW   $0x08, Y6, Y6
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y6, Y2, Y2
+	VPOR     Y7, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPMULLW  Y6, Y3, Y7
+	VPAND    Y0, Y7, Y7
+	VPSRLW   $0x08, Y6, Y6
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y6, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  64(CX)(R8*1), Y6
+	VPMULLW  Y6, Y4, Y7
+	VPAND    Y0, Y7, Y7
+	VPSRLW   $0x08, Y6, Y6
+	VPAND    Y1, Y4, Y4
+	VPMULLW  Y6, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VMOVDQU  96(CX)(R8*1), Y6
+	VPMULLW  Y6, Y5, Y7
+	VPAND    Y0, Y7, Y7
+	VPSRLW   $0x08, Y6, Y6
+	VPAND    Y1, Y5, Y5
+	VPMULLW  Y6, Y5, Y5
+	VPOR     Y7, Y5, Y5
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y3, 32(AX)(R8*1)
+	VMOVNTDQ Y4, 64(AX)(R8*1)
+	VMOVNTDQ Y5, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
 	VMOVDQU Y2, (AX)(R8*1)
 	VMOVDQU Y3, 32(AX)(R8*1)
 	VMOVDQU Y4, 64(AX)(R8*1)
 	VMOVDQU Y5, 96(AX)(R8*1)
-	VMOVDQU Y6, 128(AX)(R8*1)
-	VMOVDQU Y7, 160(AX)(R8*1)
-	VMOVDQU Y8, 192(AX)(R8*1)
-	VMOVDQU Y9, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
 
-pairRest:
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU (SI)(R8*1), Y2
-	VMOVDQU (DI)(R8*1), Y3
+sources2One:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU (CX)(R8*1), Y3
 	VPMULLW Y3, Y2, Y4
 	VPAND   Y0, Y4, Y4
 	VPSRLW  $0x08, Y3, Y3
@@ -605,479 +1669,1699 @@ pairOne:
 	VMOVDQU Y2, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources2One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y2
-	VMOVDQU 32(SI)(R8*1), Y3
-	VMOVDQU 64(SI)(R8*1), Y4
-	VMOVDQU 96(SI)(R8*1), Y5
-	VMOVDQU 128(SI)(R8*1), Y6
-	VMOVDQU 160(SI)(R8*1), Y7
-	VMOVDQU 192(SI)(R8*1), Y8
-	VMOVDQU 224(SI)(R8*1), Y9
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VMOVDQU  32(DI)(R8*1), Y3
+	VMOVDQU  (DX)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(DX)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y3, 32(AX)(R8*1)
+	JMP      stored2of3
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VMOVDQU (DI)(R8*1), Y10
-	VPMULLW Y10, Y2, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y2, Y2
-	VPMULLW Y10, Y2, Y2
-	VPOR    Y11, Y2, Y2
-	VMOVDQU 32(DI)(R8*1), Y10
-	VPMULLW Y10, Y3, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y3, Y3
-	VPMULLW Y10, Y3, Y3
-	VPOR    Y11, Y3, Y3
-	VMOVDQU 64(DI)(R8*1), Y10
-	VPMULLW Y10, Y4, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y4, Y4
-	VPMULLW Y10, Y4, Y4
-	VPOR    Y11, Y4, Y4
-	VMOVDQU 96(DI)(R8*1), Y10
-	VPMULLW Y10, Y5, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y5, Y5
-	VPMULLW Y10, Y5, Y5
-	VPOR    Y11, Y5, Y5
-	VMOVDQU 128(DI)(R8*1), Y10
-	VPMULLW Y10, Y6, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y6, Y6
-	VPMULLW Y10, Y6, Y6
-	VPOR    Y11, Y6, Y6
-	VMOVDQU 160(DI)(R8*1), Y10
-	VPMULLW Y10, Y7, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y7, Y7
-	VPMULLW Y10, Y7, Y7
-	VPOR    Y11, Y7, Y7
-	VMOVDQU 192(DI)(R8*1), Y10
-	VPMULLW Y10, Y8, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y8, Y8
-	VPMULLW Y10, Y8, Y8
-	VPOR    Y11, Y8, Y8
-	VMOVDQU 224(DI)(R8*1), Y10
-	VPMULLW Y10, Y9, Y11
-	VPAND   Y0, Y11, Y11
-	VPSRLW  $0x08, Y10, Y10
-	VPAND   Y1, Y9, Y9
-	VPMULLW Y10, Y9, Y9
-	VPOR    Y11, Y9, Y9
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of3:
 	VMOVDQU Y2, (AX)(R8*1)
 	VMOVDQU Y3, 32(AX)(R8*1)
-	VMOVDQU Y4, 64(AX)(R8*1)
-	VMOVDQU Y5, 96(AX)(R8*1)
-	VMOVDQU Y6, 128(AX)(R8*1)
-	VMOVDQU Y7, 160(AX)(R8*1)
-	VMOVDQU Y8, 192(AX)(R8*1)
-	VMOVDQU Y9, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y2
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VMOVDQU (DI)(R8*1), Y3
+sources3One:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU (DX)(R8*1), Y3
 	VPMULLW Y3, Y2, Y4
 	VPAND   Y0, Y4, Y4
 	VPSRLW  $0x08, Y3, Y3
 	VPAND   Y1, Y2, Y2
 	VPMULLW Y3, Y2, Y2
 	VPOR    Y4, Y2, Y2
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+	VMOVDQU (CX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
 	VMOVDQU Y2, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2ProdInt16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2ProdInt16(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMULLW (DI)(R8*1), Y0, Y0
-	VPMULLW 32(DI)(R8*1), Y1, Y1
-	VPMULLW 64(DI)(R8*1), Y2, Y2
-	VPMULLW 96(DI)(R8*1), Y3, Y3
-	VPMULLW 128(DI)(R8*1), Y4, Y4
-	VPMULLW 160(DI)(R8*1), Y5, Y5
-	VPMULLW 192(DI)(R8*1), Y6, Y6
-	VPMULLW 224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMULLW (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources3One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VMOVDQU  32(DI)(R8*1), Y3
+	VMOVDQU  (DX)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(DX)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R9)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y3, 32(AX)(R8*1)
+	JMP      stored2of4
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMULLW (DI)(R8*1), Y0, Y0
-	VPMULLW 32(DI)(R8*1), Y1, Y1
-	VPMULLW 64(DI)(R8*1), Y2, Y2
-	VPMULLW 96(DI)(R8*1), Y3, Y3
-	VPMULLW 128(DI)(R8*1), Y4, Y4
-	VPMULLW 160(DI)(R8*1), Y5, Y5
-	VPMULLW 192(DI)(R8*1), Y6, Y6
-	VPMULLW 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
+nearstored2of4:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y3, 32(AX)(R8*1)
 
-manyRest:
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMULLW (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
-	VMOVDQU Y0, (AX)(R8*1)
+sources4One:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU (DX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R9)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (CX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU Y2, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2ProdInt32(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2ProdInt32(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMULLD (DI)(R8*1), Y0, Y0
-	VPMULLD 32(DI)(R8*1), Y1, Y1
-	VPMULLD 64(DI)(R8*1), Y2, Y2
-	VPMULLD 96(DI)(R8*1), Y3, Y3
-	VPMULLD 128(DI)(R8*1), Y4, Y4
-	VPMULLD 160(DI)(R8*1), Y5, Y5
-	VPMULLD 192(DI)(R8*1), Y6, Y6
-	VPMULLD 224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMULLD (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources4One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VMOVDQU  32(DI)(R8*1), Y3
+	VMOVDQU  (DX)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(DX)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R9)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R10)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y3, 32(AX)(R8*1)
+	JMP      stored2of5
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMULLD (DI)(R8*1), Y0, Y0
-	VPMULLD 32(DI)(R8*1), Y1, Y1
-	VPMULLD 64(DI)(R8*1), Y2, Y2
-	VPMULLD 96(DI)(R8*1), Y3, Y3
-	VPMULLD 128(DI)(R8*1), Y4, Y4
-	VPMULLD 160(DI)(R8*1), Y5, Y5
-	VPMULLD 192(DI)(R8*1), Y6, Y6
-	VPMULLD 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
+nearstored2of5:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y3, 32(AX)(R8*1)
 
-manyRest:
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMULLD (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
-	VMOVDQU Y0, (AX)(R8*1)
+sources5One:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU (DX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R9)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R10)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (CX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU Y2, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VMOVDQU  32(DI)(R8*1), Y3
+	VMOVDQU  (DX)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(DX)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R9)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R10)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R11)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y3, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y3, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU (DX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R9)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R10)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R11)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (CX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU Y2, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VMOVDQU  32(DI)(R8*1), Y3
+	VMOVDQU  (DX)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(DX)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R9)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R10)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R11)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R12)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R12)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y3, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y3, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU (DX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R9)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R10)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R11)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R12)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (CX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU Y2, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VMOVDQU  32(DI)(R8*1), Y3
+	VMOVDQU  (DX)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(DX)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R9)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R10)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R11)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R12)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R12)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R13)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(R13)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPMULLW  Y4, Y2, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y4, Y2, Y2
+	VPOR     Y5, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPMULLW  Y4, Y3, Y5
+	VPAND    Y0, Y5, Y5
+	VPSRLW   $0x08, Y4, Y4
+	VPAND    Y1, Y3, Y3
+	VPMULLW  Y4, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y3, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y3, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU (DX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R9)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R10)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R11)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R12)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (R13)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU (CX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU Y2, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2ProdInt64(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2ProdInt64(SB), NOSPLIT, $0-32
+// func avx2ProdInt16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2ProdInt16(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU  (SI)(R8*1), Y0
-	VMOVDQU  32(SI)(R8*1), Y1
-	VMOVDQU  64(SI)(R8*1), Y2
-	VMOVDQU  96(SI)(R8*1), Y3
-	VMOVDQU  128(SI)(R8*1), Y4
-	VMOVDQU  160(SI)(R8*1), Y5
-	VMOVDQU  192(SI)(R8*1), Y6
-	VMOVDQU  224(SI)(R8*1), Y7
-	VMOVDQU  (DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y0, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y0, Y0
-	VPADDQ   Y10, Y0, Y0
-	VMOVDQU  32(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y1, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y1, Y1
-	VPADDQ   Y10, Y1, Y1
-	VMOVDQU  64(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y2, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y2, Y2
-	VPADDQ   Y10, Y2, Y2
-	VMOVDQU  96(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y3, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y3, Y3
-	VPADDQ   Y10, Y3, Y3
-	VMOVDQU  128(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y4, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y4, Y4
-	VPADDQ   Y10, Y4, Y4
-	VMOVDQU  160(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y5, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y5, Y5
-	VPADDQ   Y10, Y5, Y5
-	VMOVDQU  192(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y6, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y6, Y6
-	VPADDQ   Y10, Y6, Y6
-	VMOVDQU  224(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y7, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y7, Y7
-	VPADDQ   Y10, Y7, Y7
-	VMOVDQU  Y0, (AX)(R8*1)
-	VMOVDQU  Y1, 32(AX)(R8*1)
-	VMOVDQU  Y2, 64(AX)(R8*1)
-	VMOVDQU  Y3, 96(AX)(R8*1)
-	VMOVDQU  Y4, 128(AX)(R8*1)
-	VMOVDQU  Y5, 160(AX)(R8*1)
-	VMOVDQU  Y6, 192(AX)(R8*1)
-	VMOVDQU  Y7, 224(AX)(R8*1)
-	ADDQ     $0x00000100, R8
-	SUBQ     $0x00000100, BX
-	CMPQ     BX, $0x00000100
-	JGE      pairStep
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMULLW  (CX)(R8*1), Y0, Y0
+	VPMULLW  32(CX)(R8*1), Y1, Y1
+	VPMULLW  64(CX)(R8*1), Y2, Y2
+	VPMULLW  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
 
-pairRest:
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU  (SI)(R8*1), Y0
-	VMOVDQU  (DI)(R8*1), Y1
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMULLW  (DX)(R8*1), Y0, Y0
+	VPMULLW  32(DX)(R8*1), Y1, Y1
+	VPMULLW  (CX)(R8*1), Y0, Y0
+	VPMULLW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLW (DX)(R8*1), Y0, Y0
+	VPMULLW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMULLW  (DX)(R8*1), Y0, Y0
+	VPMULLW  32(DX)(R8*1), Y1, Y1
+	VPMULLW  (R9)(R8*1), Y0, Y0
+	VPMULLW  32(R9)(R8*1), Y1, Y1
+	VPMULLW  (CX)(R8*1), Y0, Y0
+	VPMULLW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLW (DX)(R8*1), Y0, Y0
+	VPMULLW (R9)(R8*1), Y0, Y0
+	VPMULLW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMULLW  (DX)(R8*1), Y0, Y0
+	VPMULLW  32(DX)(R8*1), Y1, Y1
+	VPMULLW  (R9)(R8*1), Y0, Y0
+	VPMULLW  32(R9)(R8*1), Y1, Y1
+	VPMULLW  (R10)(R8*1), Y0, Y0
+	VPMULLW  32(R10)(R8*1), Y1, Y1
+	VPMULLW  (CX)(R8*1), Y0, Y0
+	VPMULLW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLW (DX)(R8*1), Y0, Y0
+	VPMULLW (R9)(R8*1), Y0, Y0
+	VPMULLW (R10)(R8*1), Y0, Y0
+	VPMULLW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMULLW  (DX)(R8*1), Y0, Y0
+	VPMULLW  32(DX)(R8*1), Y1, Y1
+	VPMULLW  (R9)(R8*1), Y0, Y0
+	VPMULLW  32(R9)(R8*1), Y1, Y1
+	VPMULLW  (R10)(R8*1), Y0, Y0
+	VPMULLW  32(R10)(R8*1), Y1, Y1
+	VPMULLW  (R11)(R8*1), Y0, Y0
+	VPMULLW  32(R11)(R8*1), Y1, Y1
+	VPMULLW  (CX)(R8*1), Y0, Y0
+	VPMULLW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLW (DX)(R8*1), Y0, Y0
+	VPMULLW (R9)(R8*1), Y0, Y0
+	VPMULLW (R10)(R8*1), Y0, Y0
+	VPMULLW (R11)(R8*1), Y0, Y0
+	VPMULLW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMULLW  (DX)(R8*1), Y0, Y0
+	VPMULLW  32(DX)(R8*1), Y1, Y1
+	VPMULLW  (R9)(R8*1), Y0, Y0
+	VPMULLW  32(R9)(R8*1), Y1, Y1
+	VPMULLW  (R10)(R8*1), Y0, Y0
+	VPMULLW  32(R10)(R8*1), Y1, Y1
+	VPMULLW  (R11)(R8*1), Y0, Y0
+	VPMULLW  32(R11)(R8*1), Y1, Y1
+	VPMULLW  (R12)(R8*1), Y0, Y0
+	VPMULLW  32(R12)(R8*1), Y1, Y1
+	VPMULLW  (CX)(R8*1), Y0, Y0
+	VPMULLW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLW (DX)(R8*1), Y0, Y0
+	VPMULLW (R9)(R8*1), Y0, Y0
+	VPMULLW (R10)(R8*1), Y0, Y0
+	VPMULLW (R11)(R8*1), Y0, Y0
+	VPMULLW (R12)(R8*1), Y0, Y0
+	VPMULLW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMULLW  (DX)(R8*1), Y0, Y0
+	VPMULLW  32(DX)(R8*1), Y1, Y1
+	VPMULLW  (R9)(R8*1), Y0, Y0
+	VPMULLW  32(R9)(R8*1), Y1, Y1
+	VPMULLW  (R10)(R8*1), Y0, Y0
+	VPMULLW  32(R10)(R8*1), Y1, Y1
+	VPMULLW  (R11)(R8*1), Y0, Y0
+	VPMULLW  32(R11)(R8*1), Y1, Y1
+	VPMULLW  (R12)(R8*1), Y0, Y0
+	VPMULLW  32(R12)(R8*1), Y1, Y1
+	VPMULLW  (R13)(R8*1), Y0, Y0
+	VPMULLW  32(R13)(R8*1), Y1, Y1
+	VPMULLW  (CX)(R8*1), Y0, Y0
+	VPMULLW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLW (DX)(R8*1), Y0, Y0
+	VPMULLW (R9)(R8*1), Y0, Y0
+	VPMULLW (R10)(R8*1), Y0, Y0
+	VPMULLW (R11)(R8*1), Y0, Y0
+	VPMULLW (R12)(R8*1), Y0, Y0
+	VPMULLW (R13)(R8*1), Y0, Y0
+	VPMULLW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2ProdInt32(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2ProdInt32(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMULLD  (CX)(R8*1), Y0, Y0
+	VPMULLD  32(CX)(R8*1), Y1, Y1
+	VPMULLD  64(CX)(R8*1), Y2, Y2
+	VPMULLD  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMULLD  (DX)(R8*1), Y0, Y0
+	VPMULLD  32(DX)(R8*1), Y1, Y1
+	VPMULLD  (CX)(R8*1), Y0, Y0
+	VPMULLD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLD (DX)(R8*1), Y0, Y0
+	VPMULLD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMULLD  (DX)(R8*1), Y0, Y0
+	VPMULLD  32(DX)(R8*1), Y1, Y1
+	VPMULLD  (R9)(R8*1), Y0, Y0
+	VPMULLD  32(R9)(R8*1), Y1, Y1
+	VPMULLD  (CX)(R8*1), Y0, Y0
+	VPMULLD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLD (DX)(R8*1), Y0, Y0
+	VPMULLD (R9)(R8*1), Y0, Y0
+	VPMULLD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMULLD  (DX)(R8*1), Y0, Y0
+	VPMULLD  32(DX)(R8*1), Y1, Y1
+	VPMULLD  (R9)(R8*1), Y0, Y0
+	VPMULLD  32(R9)(R8*1), Y1, Y1
+	VPMULLD  (R10)(R8*1), Y0, Y0
+	VPMULLD  32(R10)(R8*1), Y1, Y1
+	VPMULLD  (CX)(R8*1), Y0, Y0
+	VPMULLD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLD (DX)(R8*1), Y0, Y0
+	VPMULLD (R9)(R8*1), Y0, Y0
+	VPMULLD (R10)(R8*1), Y0, Y0
+	VPMULLD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMULLD  (DX)(R8*1), Y0, Y0
+	VPMULLD  32(DX)(R8*1), Y1, Y1
+	VPMULLD  (R9)(R8*1), Y0, Y0
+	VPMULLD  32(R9)(R8*1), Y1, Y1
+	VPMULLD  (R10)(R8*1), Y0, Y0
+	VPMULLD  32(R10)(R8*1), Y1, Y1
+	VPMULLD  (R11)(R8*1), Y0, Y0
+	VPMULLD  32(R11)(R8*1), Y1, Y1
+	VPMULLD  (CX)(R8*1), Y0, Y0
+	VPMULLD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLD (DX)(R8*1), Y0, Y0
+	VPMULLD (R9)(R8*1), Y0, Y0
+	VPMULLD (R10)(R8*1), Y0, Y0
+	VPMULLD (R11)(R8*1), Y0, Y0
+	VPMULLD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMULLD  (DX)(R8*1), Y0, Y0
+	VPMULLD  32(DX)(R8*1), Y1, Y1
+	VPMULLD  (R9)(R8*1), Y0, Y0
+	VPMULLD  32(R9)(R8*1), Y1, Y1
+	VPMULLD  (R10)(R8*1), Y0, Y0
+	VPMULLD  32(R10)(R8*1), Y1, Y1
+	VPMULLD  (R11)(R8*1), Y0, Y0
+	VPMULLD  32(R11)(R8*1), Y1, Y1
+	VPMULLD  (R12)(R8*1), Y0, Y0
+	VPMULLD  32(R12)(R8*1), Y1, Y1
+	VPMULLD  (CX)(R8*1), Y0, Y0
+	VPMULLD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLD (DX)(R8*1), Y0, Y0
+	VPMULLD (R9)(R8*1), Y0, Y0
+	VPMULLD (R10)(R8*1), Y0, Y0
+	VPMULLD (R11)(R8*1), Y0, Y0
+	VPMULLD (R12)(R8*1), Y0, Y0
+	VPMULLD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMULLD  (DX)(R8*1), Y0, Y0
+	VPMULLD  32(DX)(R8*1), Y1, Y1
+	VPMULLD  (R9)(R8*1), Y0, Y0
+	VPMULLD  32(R9)(R8*1), Y1, Y1
+	VPMULLD  (R10)(R8*1), Y0, Y0
+	VPMULLD  32(R10)(R8*1), Y1, Y1
+	VPMULLD  (R11)(R8*1), Y0, Y0
+	VPMULLD  32(R11)(R8*1), Y1, Y1
+	VPMULLD  (R12)(R8*1), Y0, Y0
+	VPMULLD  32(R12)(R8*1), Y1, Y1
+	VPMULLD  (R13)(R8*1), Y0, Y0
+	VPMULLD  32(R13)(R8*1), Y1, Y1
+	VPMULLD  (CX)(R8*1), Y0, Y0
+	VPMULLD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLD (DX)(R8*1), Y0, Y0
+	VPMULLD (R9)(R8*1), Y0, Y0
+	VPMULLD (R10)(R8*1), Y0, Y0
+	VPMULLD (R11)(R8*1), Y0, Y0
+	VPMULLD (R12)(R8*1), Y0, Y0
+	VPMULLD (R13)(R8*1), Y0, Y0
+	VPMULLD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2ProdInt64(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2ProdInt64(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPSHUFD  $0xb1, Y4, Y5
+	VPMULLD  Y5, Y0, Y5
+	VPSRLQ   $0x20, Y5, Y6
+	VPADDD   Y5, Y6, Y6
+	VPSLLQ   $0x20, Y6, Y6
+	VPMULUDQ Y4, Y0, Y0
+	VPADDQ   Y6, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPSHUFD  $0xb1, Y4, Y5
+	VPMULLD  Y5, Y1, Y5
+	VPSRLQ   $0x20, Y5, Y6
+	VPADDD   Y5, Y6, Y6
+	VPSLLQ   $0x20, Y6, Y6
+	VPMULUDQ Y4, Y1, Y1
+	VPADDQ   Y6, Y1, Y1
+	VMOVDQU  64(CX)(R8*1), Y4
+	VPSHUFD  $0xb1, Y4, Y5
+	VPMULLD  Y5, Y2, Y5
+	VPSRLQ   $0x20, Y5, Y6
+	VPADDD   Y5, Y6, Y6
+	VPSLLQ   $0x20, Y6, Y6
+	VPMULUDQ Y4, Y2, Y2
+	VPADDQ   Y6, Y2, Y2
+	VMOVDQU  96(CX)(R8*1), Y4
+	VPSHUFD  $0xb1, Y4, Y5
+	VPMULLD  Y5, Y3, Y5
+	VPSRLQ   $0x20, Y5, Y6
+	VPADDD   Y5, Y6, Y6
+	VPSLLQ   $0x20, Y6, Y6
+	VPMULUDQ Y4, Y3, Y3
+	VPADDQ   Y6, Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  (CX)(R8*1), Y1
 	VPSHUFD  $0xb1, Y1, Y2
 	VPMULLD  Y2, Y0, Y2
 	VPSRLQ   $0x20, Y2, Y3
@@ -1088,117 +3372,75 @@ pairOne:
 	VMOVDQU  Y0, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      pairOne
+	JNE      sources2One
 	JMP      done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
 
-source:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y0, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y0, Y0
-	VPADDQ   Y10, Y0, Y0
-	VMOVDQU  32(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y1, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y1, Y1
-	VPADDQ   Y10, Y1, Y1
-	VMOVDQU  64(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y2, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y2, Y2
-	VPADDQ   Y10, Y2, Y2
-	VMOVDQU  96(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y3, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y3, Y3
-	VPADDQ   Y10, Y3, Y3
-	VMOVDQU  128(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y4, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y4, Y4
-	VPADDQ   Y10, Y4, Y4
-	VMOVDQU  160(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y5, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y5, Y5
-	VPADDQ   Y10, Y5, Y5
-	VMOVDQU  192(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y6, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y6, Y6
-	VPADDQ   Y10, Y6, Y6
-	VMOVDQU  224(DI)(R8*1), Y8
-	VPSHUFD  $0xb1, Y8, Y9
-	VPMULLD  Y9, Y7, Y9
-	VPSRLQ   $0x20, Y9, Y10
-	VPADDD   Y9, Y10, Y10
-	VPSLLQ   $0x20, Y10, Y10
-	VPMULUDQ Y8, Y7, Y7
-	VPADDQ   Y10, Y7, Y7
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      source
-	VMOVDQU  Y0, (AX)(R8*1)
-	VMOVDQU  Y1, 32(AX)(R8*1)
-	VMOVDQU  Y2, 64(AX)(R8*1)
-	VMOVDQU  Y3, 96(AX)(R8*1)
-	VMOVDQU  Y4, 128(AX)(R8*1)
-	VMOVDQU  Y5, 160(AX)(R8*1)
-	VMOVDQU  Y6, 192(AX)(R8*1)
-	VMOVDQU  Y7, 224(AX)(R8*1)
-	ADDQ     $0x00000100, R8
-	SUBQ     $0x00000100, BX
-	CMPQ     BX, $0x00000100
-	JGE      manyStep
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y1
+sources3One:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  (DX)(R8*1), Y1
 	VPSHUFD  $0xb1, Y1, Y2
 	VPMULLD  Y2, Y0, Y2
 	VPSRLQ   $0x20, Y2, Y3
@@ -1206,2734 +3448,9526 @@ sourceOfOne:
 	VPSLLQ   $0x20, Y3, Y3
 	VPMULUDQ Y1, Y0, Y0
 	VPADDQ   Y3, Y0, Y0
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      sourceOfOne
+	VMOVDQU  (CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
 	VMOVDQU  Y0, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      manyOne
+	JNE      sources3One
+	JMP      done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  (DX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R9)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  Y0, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources4One
+	JMP      done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  (DX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R9)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R10)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  Y0, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources5One
+	JMP      done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  (DX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R9)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R10)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R11)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  Y0, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources6One
+	JMP      done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R12)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R12)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  (DX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R9)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R10)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R11)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R12)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  Y0, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources7One
+	JMP      done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R12)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R12)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R13)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R13)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  (DX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R9)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R10)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R11)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R12)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (R13)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  (CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  Y0, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MinInt8(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MinInt8(SB), NOSPLIT, $0-32
+// func avx2MinInt8(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MinInt8(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMINSB (DI)(R8*1), Y0, Y0
-	VPMINSB 32(DI)(R8*1), Y1, Y1
-	VPMINSB 64(DI)(R8*1), Y2, Y2
-	VPMINSB 96(DI)(R8*1), Y3, Y3
-	VPMINSB 128(DI)(R8*1), Y4, Y4
-	VPMINSB 160(DI)(R8*1), Y5, Y5
-	VPMINSB 192(DI)(R8*1), Y6, Y6
-	VPMINSB 224(DI)(R8*1), Y7, Y7
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMINSB  (CX)(R8*1), Y0, Y0
+	VPMINSB  32(CX)(R8*1), Y1, Y1
+	VPMINSB  64(CX)(R8*1), Y2, Y2
+	VPMINSB  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
 	VMOVDQU Y2, 64(AX)(R8*1)
 	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
 
-pairRest:
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMINSB (DI)(R8*1), Y0, Y0
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources2One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSB  (DX)(R8*1), Y0, Y0
+	VPMINSB  32(DX)(R8*1), Y1, Y1
+	VPMINSB  (CX)(R8*1), Y0, Y0
+	VPMINSB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMINSB (DI)(R8*1), Y0, Y0
-	VPMINSB 32(DI)(R8*1), Y1, Y1
-	VPMINSB 64(DI)(R8*1), Y2, Y2
-	VPMINSB 96(DI)(R8*1), Y3, Y3
-	VPMINSB 128(DI)(R8*1), Y4, Y4
-	VPMINSB 160(DI)(R8*1), Y5, Y5
-	VPMINSB 192(DI)(R8*1), Y6, Y6
-	VPMINSB 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of3:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMINSB (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSB (DX)(R8*1), Y0, Y0
+	VPMINSB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2MinUint8(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MinUint8(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMINUB (DI)(R8*1), Y0, Y0
-	VPMINUB 32(DI)(R8*1), Y1, Y1
-	VPMINUB 64(DI)(R8*1), Y2, Y2
-	VPMINUB 96(DI)(R8*1), Y3, Y3
-	VPMINUB 128(DI)(R8*1), Y4, Y4
-	VPMINUB 160(DI)(R8*1), Y5, Y5
-	VPMINUB 192(DI)(R8*1), Y6, Y6
-	VPMINUB 224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMINUB (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources3One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSB  (DX)(R8*1), Y0, Y0
+	VPMINSB  32(DX)(R8*1), Y1, Y1
+	VPMINSB  (R9)(R8*1), Y0, Y0
+	VPMINSB  32(R9)(R8*1), Y1, Y1
+	VPMINSB  (CX)(R8*1), Y0, Y0
+	VPMINSB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMINUB (DI)(R8*1), Y0, Y0
-	VPMINUB 32(DI)(R8*1), Y1, Y1
-	VPMINUB 64(DI)(R8*1), Y2, Y2
-	VPMINUB 96(DI)(R8*1), Y3, Y3
-	VPMINUB 128(DI)(R8*1), Y4, Y4
-	VPMINUB 160(DI)(R8*1), Y5, Y5
-	VPMINUB 192(DI)(R8*1), Y6, Y6
-	VPMINUB 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of4:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMINUB (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSB (DX)(R8*1), Y0, Y0
+	VPMINSB (R9)(R8*1), Y0, Y0
+	VPMINSB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2MinInt16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MinInt16(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMINSW (DI)(R8*1), Y0, Y0
-	VPMINSW 32(DI)(R8*1), Y1, Y1
-	VPMINSW 64(DI)(R8*1), Y2, Y2
-	VPMINSW 96(DI)(R8*1), Y3, Y3
-	VPMINSW 128(DI)(R8*1), Y4, Y4
-	VPMINSW 160(DI)(R8*1), Y5, Y5
-	VPMINSW 192(DI)(R8*1), Y6, Y6
-	VPMINSW 224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMINSW (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources4One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSB  (DX)(R8*1), Y0, Y0
+	VPMINSB  32(DX)(R8*1), Y1, Y1
+	VPMINSB  (R9)(R8*1), Y0, Y0
+	VPMINSB  32(R9)(R8*1), Y1, Y1
+	VPMINSB  (R10)(R8*1), Y0, Y0
+	VPMINSB  32(R10)(R8*1), Y1, Y1
+	VPMINSB  (CX)(R8*1), Y0, Y0
+	VPMINSB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMINSW (DI)(R8*1), Y0, Y0
-	VPMINSW 32(DI)(R8*1), Y1, Y1
-	VPMINSW 64(DI)(R8*1), Y2, Y2
-	VPMINSW 96(DI)(R8*1), Y3, Y3
-	VPMINSW 128(DI)(R8*1), Y4, Y4
-	VPMINSW 160(DI)(R8*1), Y5, Y5
-	VPMINSW 192(DI)(R8*1), Y6, Y6
-	VPMINSW 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of5:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMINSW (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSB (DX)(R8*1), Y0, Y0
+	VPMINSB (R9)(R8*1), Y0, Y0
+	VPMINSB (R10)(R8*1), Y0, Y0
+	VPMINSB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2MinUint16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MinUint16(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMINUW (DI)(R8*1), Y0, Y0
-	VPMINUW 32(DI)(R8*1), Y1, Y1
-	VPMINUW 64(DI)(R8*1), Y2, Y2
-	VPMINUW 96(DI)(R8*1), Y3, Y3
-	VPMINUW 128(DI)(R8*1), Y4, Y4
-	VPMINUW 160(DI)(R8*1), Y5, Y5
-	VPMINUW 192(DI)(R8*1), Y6, Y6
-	VPMINUW 224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMINUW (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources5One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSB  (DX)(R8*1), Y0, Y0
+	VPMINSB  32(DX)(R8*1), Y1, Y1
+	VPMINSB  (R9)(R8*1), Y0, Y0
+	VPMINSB  32(R9)(R8*1), Y1, Y1
+	VPMINSB  (R10)(R8*1), Y0, Y0
+	VPMINSB  32(R10)(R8*1), Y1, Y1
+	VPMINSB  (R11)(R8*1), Y0, Y0
+	VPMINSB  32(R11)(R8*1), Y1, Y1
+	VPMINSB  (CX)(R8*1), Y0, Y0
+	VPMINSB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMINUW (DI)(R8*1), Y0, Y0
-	VPMINUW 32(DI)(R8*1), Y1, Y1
-	VPMINUW 64(DI)(R8*1), Y2, Y2
-	VPMINUW 96(DI)(R8*1), Y3, Y3
-	VPMINUW 128(DI)(R8*1), Y4, Y4
-	VPMINUW 160(DI)(R8*1), Y5, Y5
-	VPMINUW 192(DI)(R8*1), Y6, Y6
-	VPMINUW 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of6:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMINUW (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSB (DX)(R8*1), Y0, Y0
+	VPMINSB (R9)(R8*1), Y0, Y0
+	VPMINSB (R10)(R8*1), Y0, Y0
+	VPMINSB (R11)(R8*1), Y0, Y0
+	VPMINSB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2MinInt32(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MinInt32(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMINSD (DI)(R8*1), Y0, Y0
-	VPMINSD 32(DI)(R8*1), Y1, Y1
-	VPMINSD 64(DI)(R8*1), Y2, Y2
-	VPMINSD 96(DI)(R8*1), Y3, Y3
-	VPMINSD 128(DI)(R8*1), Y4, Y4
-	VPMINSD 160(DI)(R8*1), Y5, Y5
-	VPMINSD 192(DI)(R8*1), Y6, Y6
-	VPMINSD 224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMINSD (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources6One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSB  (DX)(R8*1), Y0, Y0
+	VPMINSB  32(DX)(R8*1), Y1, Y1
+	VPMINSB  (R9)(R8*1), Y0, Y0
+	VPMINSB  32(R9)(R8*1), Y1, Y1
+	VPMINSB  (R10)(R8*1), Y0, Y0
+	VPMINSB  32(R10)(R8*1), Y1, Y1
+	VPMINSB  (R11)(R8*1), Y0, Y0
+	VPMINSB  32(R11)(R8*1), Y1, Y1
+	VPMINSB  (R12)(R8*1), Y0, Y0
+	VPMINSB  32(R12)(R8*1), Y1, Y1
+	VPMINSB  (CX)(R8*1), Y0, Y0
+	VPMINSB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMINSD (DI)(R8*1), Y0, Y0
-	VPMINSD 32(DI)(R8*1), Y1, Y1
-	VPMINSD 64(DI)(R8*1), Y2, Y2
-	VPMINSD 96(DI)(R8*1), Y3, Y3
-	VPMINSD 128(DI)(R8*1), Y4, Y4
-	VPMINSD 160(DI)(R8*1), Y5, Y5
-	VPMINSD 192(DI)(R8*1), Y6, Y6
-	VPMINSD 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of7:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMINSD (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSB (DX)(R8*1), Y0, Y0
+	VPMINSB (R9)(R8*1), Y0, Y0
+	VPMINSB (R10)(R8*1), Y0, Y0
+	VPMINSB (R11)(R8*1), Y0, Y0
+	VPMINSB (R12)(R8*1), Y0, Y0
+	VPMINSB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2MinUint32(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MinUint32(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMINUD (DI)(R8*1), Y0, Y0
-	VPMINUD 32(DI)(R8*1), Y1, Y1
-	VPMINUD 64(DI)(R8*1), Y2, Y2
-	VPMINUD 96(DI)(R8*1), Y3, Y3
-	VPMINUD 128(DI)(R8*1), Y4, Y4
-	VPMINUD 160(DI)(R8*1), Y5, Y5
-	VPMINUD 192(DI)(R8*1), Y6, Y6
-	VPMINUD 224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMINUD (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources7One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSB  (DX)(R8*1), Y0, Y0
+	VPMINSB  32(DX)(R8*1), Y1, Y1
+	VPMINSB  (R9)(R8*1), Y0, Y0
+	VPMINSB  32(R9)(R8*1), Y1, Y1
+	VPMINSB  (R10)(R8*1), Y0, Y0
+	VPMINSB  32(R10)(R8*1), Y1, Y1
+	VPMINSB  (R11)(R8*1), Y0, Y0
+	VPMINSB  32(R11)(R8*1), Y1, Y1
+	VPMINSB  (R12)(R8*1), Y0, Y0
+	VPMINSB  32(R12)(R8*1), Y1, Y1
+	VPMINSB  (R13)(R8*1), Y0, Y0
+	VPMINSB  32(R13)(R8*1), Y1, Y1
+	VPMINSB  (CX)(R8*1), Y0, Y0
+	VPMINSB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMINUD (DI)(R8*1), Y0, Y0
-	VPMINUD 32(DI)(R8*1), Y1, Y1
-	VPMINUD 64(DI)(R8*1), Y2, Y2
-	VPMINUD 96(DI)(R8*1), Y3, Y3
-	VPMINUD 128(DI)(R8*1), Y4, Y4
-	VPMINUD 160(DI)(R8*1), Y5, Y5
-	VPMINUD 192(DI)(R8*1), Y6, Y6
-	VPMINUD 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of8:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMINUD (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSB (DX)(R8*1), Y0, Y0
+	VPMINSB (R9)(R8*1), Y0, Y0
+	VPMINSB (R10)(R8*1), Y0, Y0
+	VPMINSB (R11)(R8*1), Y0, Y0
+	VPMINSB (R12)(R8*1), Y0, Y0
+	VPMINSB (R13)(R8*1), Y0, Y0
+	VPMINSB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
+	JNE     sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MaxInt8(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MaxInt8(SB), NOSPLIT, $0-32
+// func avx2MinUint8(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MinUint8(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMAXSB (DI)(R8*1), Y0, Y0
-	VPMAXSB 32(DI)(R8*1), Y1, Y1
-	VPMAXSB 64(DI)(R8*1), Y2, Y2
-	VPMAXSB 96(DI)(R8*1), Y3, Y3
-	VPMAXSB 128(DI)(R8*1), Y4, Y4
-	VPMAXSB 160(DI)(R8*1), Y5, Y5
-	VPMAXSB 192(DI)(R8*1), Y6, Y6
-	VPMAXSB 224(DI)(R8*1), Y7, Y7
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMINUB  (CX)(R8*1), Y0, Y0
+	VPMINUB  32(CX)(R8*1), Y1, Y1
+	VPMINUB  64(CX)(R8*1), Y2, Y2
+	VPMINUB  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
 	VMOVDQU Y2, 64(AX)(R8*1)
 	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
 
-pairRest:
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMAXSB (DI)(R8*1), Y0, Y0
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources2One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUB  (DX)(R8*1), Y0, Y0
+	VPMINUB  32(DX)(R8*1), Y1, Y1
+	VPMINUB  (CX)(R8*1), Y0, Y0
+	VPMINUB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMAXSB (DI)(R8*1), Y0, Y0
-	VPMAXSB 32(DI)(R8*1), Y1, Y1
-	VPMAXSB 64(DI)(R8*1), Y2, Y2
-	VPMAXSB 96(DI)(R8*1), Y3, Y3
-	VPMAXSB 128(DI)(R8*1), Y4, Y4
-	VPMAXSB 160(DI)(R8*1), Y5, Y5
-	VPMAXSB 192(DI)(R8*1), Y6, Y6
-	VPMAXSB 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of3:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMAXSB (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUB (DX)(R8*1), Y0, Y0
+	VPMINUB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2MaxUint8(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MaxUint8(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMAXUB (DI)(R8*1), Y0, Y0
-	VPMAXUB 32(DI)(R8*1), Y1, Y1
-	VPMAXUB 64(DI)(R8*1), Y2, Y2
-	VPMAXUB 96(DI)(R8*1), Y3, Y3
-	VPMAXUB 128(DI)(R8*1), Y4, Y4
-	VPMAXUB 160(DI)(R8*1), Y5, Y5
-	VPMAXUB 192(DI)(R8*1), Y6, Y6
-	VPMAXUB 224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMAXUB (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources3One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUB  (DX)(R8*1), Y0, Y0
+	VPMINUB  32(DX)(R8*1), Y1, Y1
+	VPMINUB  (R9)(R8*1), Y0, Y0
+	VPMINUB  32(R9)(R8*1), Y1, Y1
+	VPMINUB  (CX)(R8*1), Y0, Y0
+	VPMINUB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMAXUB (DI)(R8*1), Y0, Y0
-	VPMAXUB 32(DI)(R8*1), Y1, Y1
-	VPMAXUB 64(DI)(R8*1), Y2, Y2
-	VPMAXUB 96(DI)(R8*1), Y3, Y3
-	VPMAXUB 128(DI)(R8*1), Y4, Y4
-	VPMAXUB 160(DI)(R8*1), Y5, Y5
-	VPMAXUB 192(DI)(R8*1), Y6, Y6
-	VPMAXUB 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of4:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMAXUB (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUB (DX)(R8*1), Y0, Y0
+	VPMINUB (R9)(R8*1), Y0, Y0
+	VPMINUB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2MaxInt16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MaxInt16(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMAXSW (DI)(R8*1), Y0, Y0
-	VPMAXSW 32(DI)(R8*1), Y1, Y1
-	VPMAXSW 64(DI)(R8*1), Y2, Y2
-	VPMAXSW 96(DI)(R8*1), Y3, Y3
-	VPMAXSW 128(DI)(R8*1), Y4, Y4
-	VPMAXSW 160(DI)(R8*1), Y5, Y5
-	VPMAXSW 192(DI)(R8*1), Y6, Y6
-	VPMAXSW 224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMAXSW (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources4One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUB  (DX)(R8*1), Y0, Y0
+	VPMINUB  32(DX)(R8*1), Y1, Y1
+	VPMINUB  (R9)(R8*1), Y0, Y0
+	VPMINUB  32(R9)(R8*1), Y1, Y1
+	VPMINUB  (R10)(R8*1), Y0, Y0
+	VPMINUB  32(R10)(R8*1), Y1, Y1
+	VPMINUB  (CX)(R8*1), Y0, Y0
+	VPMINUB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMAXSW (DI)(R8*1), Y0, Y0
-	VPMAXSW 32(DI)(R8*1), Y1, Y1
-	VPMAXSW 64(DI)(R8*1), Y2, Y2
-	VPMAXSW 96(DI)(R8*1), Y3, Y3
-	VPMAXSW 128(DI)(R8*1), Y4, Y4
-	VPMAXSW 160(DI)(R8*1), Y5, Y5
-	VPMAXSW 192(DI)(R8*1), Y6, Y6
-	VPMAXSW 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of5:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMAXSW (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUB (DX)(R8*1), Y0, Y0
+	VPMINUB (R9)(R8*1), Y0, Y0
+	VPMINUB (R10)(R8*1), Y0, Y0
+	VPMINUB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2MaxUint16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MaxUint16(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMAXUW (DI)(R8*1), Y0, Y0
-	VPMAXUW 32(DI)(R8*1), Y1, Y1
-	VPMAXUW 64(DI)(R8*1), Y2, Y2
-	VPMAXUW 96(DI)(R8*1), Y3, Y3
-	VPMAXUW 128(DI)(R8*1), Y4, Y4
-	VPMAXUW 160(DI)(R8*1), Y5, Y5
-	VPMAXUW 192(DI)(R8*1), Y6, Y6
-	VPMAXUW 224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMAXUW (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources5One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUB  (DX)(R8*1), Y0, Y0
+	VPMINUB  32(DX)(R8*1), Y1, Y1
+	VPMINUB  (R9)(R8*1), Y0, Y0
+	VPMINUB  32(R9)(R8*1), Y1, Y1
+	VPMINUB  (R10)(R8*1), Y0, Y0
+	VPMINUB  32(R10)(R8*1), Y1, Y1
+	VPMINUB  (R11)(R8*1), Y0, Y0
+	VPMINUB  32(R11)(R8*1), Y1, Y1
+	VPMINUB  (CX)(R8*1), Y0, Y0
+	VPMINUB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMAXUW (DI)(R8*1), Y0, Y0
-	VPMAXUW 32(DI)(R8*1), Y1, Y1
-	VPMAXUW 64(DI)(R8*1), Y2, Y2
-	VPMAXUW 96(DI)(R8*1), Y3, Y3
-	VPMAXUW 128(DI)(R8*1), Y4, Y4
-	VPMAXUW 160(DI)(R8*1), Y5, Y5
-	VPMAXUW 192(DI)(R8*1), Y6, Y6
-	VPMAXUW 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of6:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMAXUW (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUB (DX)(R8*1), Y0, Y0
+	VPMINUB (R9)(R8*1), Y0, Y0
+	VPMINUB (R10)(R8*1), Y0, Y0
+	VPMINUB (R11)(R8*1), Y0, Y0
+	VPMINUB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2MaxInt32(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MaxInt32(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMAXSD (DI)(R8*1), Y0, Y0
-	VPMAXSD 32(DI)(R8*1), Y1, Y1
-	VPMAXSD 64(DI)(R8*1), Y2, Y2
-	VPMAXSD 96(DI)(R8*1), Y3, Y3
-	VPMAXSD 128(DI)(R8*1), Y4, Y4
-	VPMAXSD 160(DI)(R8*1), Y5, Y5
-	VPMAXSD 192(DI)(R8*1), Y6, Y6
-	VPMAXSD 224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMAXSD (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources6One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUB  (DX)(R8*1), Y0, Y0
+	VPMINUB  32(DX)(R8*1), Y1, Y1
+	VPMINUB  (R9)(R8*1), Y0, Y0
+	VPMINUB  32(R9)(R8*1), Y1, Y1
+	VPMINUB  (R10)(R8*1), Y0, Y0
+	VPMINUB  32(R10)(R8*1), Y1, Y1
+	VPMINUB  (R11)(R8*1), Y0, Y0
+	VPMINUB  32(R11)(R8*1), Y1, Y1
+	VPMINUB  (R12)(R8*1), Y0, Y0
+	VPMINUB  32(R12)(R8*1), Y1, Y1
+	VPMINUB  (CX)(R8*1), Y0, Y0
+	VPMINUB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMAXSD (DI)(R8*1), Y0, Y0
-	VPMAXSD 32(DI)(R8*1), Y1, Y1
-	VPMAXSD 64(DI)(R8*1), Y2, Y2
-	VPMAXSD 96(DI)(R8*1), Y3, Y3
-	VPMAXSD 128(DI)(R8*1), Y4, Y4
-	VPMAXSD 160(DI)(R8*1), Y5, Y5
-	VPMAXSD 192(DI)(R8*1), Y6, Y6
-	VPMAXSD 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of7:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMAXSD (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUB (DX)(R8*1), Y0, Y0
+	VPMINUB (R9)(R8*1), Y0, Y0
+	VPMINUB (R10)(R8*1), Y0, Y0
+	VPMINUB (R11)(R8*1), Y0, Y0
+	VPMINUB (R12)(R8*1), Y0, Y0
+	VPMINUB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2MaxUint32(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MaxUint32(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VPMAXUD (DI)(R8*1), Y0, Y0
-	VPMAXUD 32(DI)(R8*1), Y1, Y1
-	VPMAXUD 64(DI)(R8*1), Y2, Y2
-	VPMAXUD 96(DI)(R8*1), Y3, Y3
-	VPMAXUD 128(DI)(R8*1), Y4, Y4
-	VPMAXUD 160(DI)(R8*1), Y5, Y5
-	VPMAXUD 192(DI)(R8*1), Y6, Y6
-	VPMAXUD 224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VPMAXUD (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources7One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUB  (DX)(R8*1), Y0, Y0
+	VPMINUB  32(DX)(R8*1), Y1, Y1
+	VPMINUB  (R9)(R8*1), Y0, Y0
+	VPMINUB  32(R9)(R8*1), Y1, Y1
+	VPMINUB  (R10)(R8*1), Y0, Y0
+	VPMINUB  32(R10)(R8*1), Y1, Y1
+	VPMINUB  (R11)(R8*1), Y0, Y0
+	VPMINUB  32(R11)(R8*1), Y1, Y1
+	VPMINUB  (R12)(R8*1), Y0, Y0
+	VPMINUB  32(R12)(R8*1), Y1, Y1
+	VPMINUB  (R13)(R8*1), Y0, Y0
+	VPMINUB  32(R13)(R8*1), Y1, Y1
+	VPMINUB  (CX)(R8*1), Y0, Y0
+	VPMINUB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VPMAXUD (DI)(R8*1), Y0, Y0
-	VPMAXUD 32(DI)(R8*1), Y1, Y1
-	VPMAXUD 64(DI)(R8*1), Y2, Y2
-	VPMAXUD 96(DI)(R8*1), Y3, Y3
-	VPMAXUD 128(DI)(R8*1), Y4, Y4
-	VPMAXUD 160(DI)(R8*1), Y5, Y5
-	VPMAXUD 192(DI)(R8*1), Y6, Y6
-	VPMAXUD 224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of8:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VPMAXUD (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUB (DX)(R8*1), Y0, Y0
+	VPMINUB (R9)(R8*1), Y0, Y0
+	VPMINUB (R10)(R8*1), Y0, Y0
+	VPMINUB (R11)(R8*1), Y0, Y0
+	VPMINUB (R12)(R8*1), Y0, Y0
+	VPMINUB (R13)(R8*1), Y0, Y0
+	VPMINUB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
+	JNE     sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MinInt64(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MinInt64(SB), NOSPLIT, $0-32
+// func avx2MinInt16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MinInt16(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU   (SI)(R8*1), Y0
-	VMOVDQU   32(SI)(R8*1), Y1
-	VMOVDQU   64(SI)(R8*1), Y2
-	VMOVDQU   96(SI)(R8*1), Y3
-	VMOVDQU   128(SI)(R8*1), Y4
-	VMOVDQU   160(SI)(R8*1), Y5
-	VMOVDQU   192(SI)(R8*1), Y6
-	VMOVDQU   224(SI)(R8*1), Y7
-	VMOVDQU   (DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y0, Y9
-	VPBLENDVB Y9, Y8, Y0, Y0
-	VMOVDQU   32(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y1, Y9
-	VPBLENDVB Y9, Y8, Y1, Y1
-	VMOVDQU   64(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y2, Y9
-	VPBLENDVB Y9, Y8, Y2, Y2
-	VMOVDQU   96(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y3, Y9
-	VPBLENDVB Y9, Y8, Y3, Y3
-	VMOVDQU   128(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y4, Y9
-	VPBLENDVB Y9, Y8, Y4, Y4
-	VMOVDQU   160(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y5, Y9
-	VPBLENDVB Y9, Y8, Y5, Y5
-	VMOVDQU   192(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y6, Y9
-	VPBLENDVB Y9, Y8, Y6, Y6
-	VMOVDQU   224(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y7, Y9
-	VPBLENDVB Y9, Y8, Y7, Y7
-	VMOVDQU   Y0, (AX)(R8*1)
-	VMOVDQU   Y1, 32(AX)(R8*1)
-	VMOVDQU   Y2, 64(AX)(R8*1)
-	VMOVDQU   Y3, 96(AX)(R8*1)
-	VMOVDQU   Y4, 128(AX)(R8*1)
-	VMOVDQU   Y5, 160(AX)(R8*1)
-	VMOVDQU   Y6, 192(AX)(R8*1)
-	VMOVDQU   Y7, 224(AX)(R8*1)
-	ADDQ      $0x00000100, R8
-	SUBQ      $0x00000100, BX
-	CMPQ      BX, $0x00000100
-	JGE       pairStep
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMINSW  (CX)(R8*1), Y0, Y0
+	VPMINSW  32(CX)(R8*1), Y1, Y1
+	VPMINSW  64(CX)(R8*1), Y2, Y2
+	VPMINSW  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
 
-pairRest:
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU   (SI)(R8*1), Y0
-	VMOVDQU   (DI)(R8*1), Y1
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSW  (DX)(R8*1), Y0, Y0
+	VPMINSW  32(DX)(R8*1), Y1, Y1
+	VPMINSW  (CX)(R8*1), Y0, Y0
+	VPMINSW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSW (DX)(R8*1), Y0, Y0
+	VPMINSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSW  (DX)(R8*1), Y0, Y0
+	VPMINSW  32(DX)(R8*1), Y1, Y1
+	VPMINSW  (R9)(R8*1), Y0, Y0
+	VPMINSW  32(R9)(R8*1), Y1, Y1
+	VPMINSW  (CX)(R8*1), Y0, Y0
+	VPMINSW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSW (DX)(R8*1), Y0, Y0
+	VPMINSW (R9)(R8*1), Y0, Y0
+	VPMINSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSW  (DX)(R8*1), Y0, Y0
+	VPMINSW  32(DX)(R8*1), Y1, Y1
+	VPMINSW  (R9)(R8*1), Y0, Y0
+	VPMINSW  32(R9)(R8*1), Y1, Y1
+	VPMINSW  (R10)(R8*1), Y0, Y0
+	VPMINSW  32(R10)(R8*1), Y1, Y1
+	VPMINSW  (CX)(R8*1), Y0, Y0
+	VPMINSW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSW (DX)(R8*1), Y0, Y0
+	VPMINSW (R9)(R8*1), Y0, Y0
+	VPMINSW (R10)(R8*1), Y0, Y0
+	VPMINSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSW  (DX)(R8*1), Y0, Y0
+	VPMINSW  32(DX)(R8*1), Y1, Y1
+	VPMINSW  (R9)(R8*1), Y0, Y0
+	VPMINSW  32(R9)(R8*1), Y1, Y1
+	VPMINSW  (R10)(R8*1), Y0, Y0
+	VPMINSW  32(R10)(R8*1), Y1, Y1
+	VPMINSW  (R11)(R8*1), Y0, Y0
+	VPMINSW  32(R11)(R8*1), Y1, Y1
+	VPMINSW  (CX)(R8*1), Y0, Y0
+	VPMINSW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSW (DX)(R8*1), Y0, Y0
+	VPMINSW (R9)(R8*1), Y0, Y0
+	VPMINSW (R10)(R8*1), Y0, Y0
+	VPMINSW (R11)(R8*1), Y0, Y0
+	VPMINSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSW  (DX)(R8*1), Y0, Y0
+	VPMINSW  32(DX)(R8*1), Y1, Y1
+	VPMINSW  (R9)(R8*1), Y0, Y0
+	VPMINSW  32(R9)(R8*1), Y1, Y1
+	VPMINSW  (R10)(R8*1), Y0, Y0
+	VPMINSW  32(R10)(R8*1), Y1, Y1
+	VPMINSW  (R11)(R8*1), Y0, Y0
+	VPMINSW  32(R11)(R8*1), Y1, Y1
+	VPMINSW  (R12)(R8*1), Y0, Y0
+	VPMINSW  32(R12)(R8*1), Y1, Y1
+	VPMINSW  (CX)(R8*1), Y0, Y0
+	VPMINSW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSW (DX)(R8*1), Y0, Y0
+	VPMINSW (R9)(R8*1), Y0, Y0
+	VPMINSW (R10)(R8*1), Y0, Y0
+	VPMINSW (R11)(R8*1), Y0, Y0
+	VPMINSW (R12)(R8*1), Y0, Y0
+	VPMINSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSW  (DX)(R8*1), Y0, Y0
+	VPMINSW  32(DX)(R8*1), Y1, Y1
+	VPMINSW  (R9)(R8*1), Y0, Y0
+	VPMINSW  32(R9)(R8*1), Y1, Y1
+	VPMINSW  (R10)(R8*1), Y0, Y0
+	VPMINSW  32(R10)(R8*1), Y1, Y1
+	VPMINSW  (R11)(R8*1), Y0, Y0
+	VPMINSW  32(R11)(R8*1), Y1, Y1
+	VPMINSW  (R12)(R8*1), Y0, Y0
+	VPMINSW  32(R12)(R8*1), Y1, Y1
+	VPMINSW  (R13)(R8*1), Y0, Y0
+	VPMINSW  32(R13)(R8*1), Y1, Y1
+	VPMINSW  (CX)(R8*1), Y0, Y0
+	VPMINSW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSW (DX)(R8*1), Y0, Y0
+	VPMINSW (R9)(R8*1), Y0, Y0
+	VPMINSW (R10)(R8*1), Y0, Y0
+	VPMINSW (R11)(R8*1), Y0, Y0
+	VPMINSW (R12)(R8*1), Y0, Y0
+	VPMINSW (R13)(R8*1), Y0, Y0
+	VPMINSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2MinUint16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MinUint16(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMINUW  (CX)(R8*1), Y0, Y0
+	VPMINUW  32(CX)(R8*1), Y1, Y1
+	VPMINUW  64(CX)(R8*1), Y2, Y2
+	VPMINUW  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUW  (DX)(R8*1), Y0, Y0
+	VPMINUW  32(DX)(R8*1), Y1, Y1
+	VPMINUW  (CX)(R8*1), Y0, Y0
+	VPMINUW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUW (DX)(R8*1), Y0, Y0
+	VPMINUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUW  (DX)(R8*1), Y0, Y0
+	VPMINUW  32(DX)(R8*1), Y1, Y1
+	VPMINUW  (R9)(R8*1), Y0, Y0
+	VPMINUW  32(R9)(R8*1), Y1, Y1
+	VPMINUW  (CX)(R8*1), Y0, Y0
+	VPMINUW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUW (DX)(R8*1), Y0, Y0
+	VPMINUW (R9)(R8*1), Y0, Y0
+	VPMINUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUW  (DX)(R8*1), Y0, Y0
+	VPMINUW  32(DX)(R8*1), Y1, Y1
+	VPMINUW  (R9)(R8*1), Y0, Y0
+	VPMINUW  32(R9)(R8*1), Y1, Y1
+	VPMINUW  (R10)(R8*1), Y0, Y0
+	VPMINUW  32(R10)(R8*1), Y1, Y1
+	VPMINUW  (CX)(R8*1), Y0, Y0
+	VPMINUW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUW (DX)(R8*1), Y0, Y0
+	VPMINUW (R9)(R8*1), Y0, Y0
+	VPMINUW (R10)(R8*1), Y0, Y0
+	VPMINUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUW  (DX)(R8*1), Y0, Y0
+	VPMINUW  32(DX)(R8*1), Y1, Y1
+	VPMINUW  (R9)(R8*1), Y0, Y0
+	VPMINUW  32(R9)(R8*1), Y1, Y1
+	VPMINUW  (R10)(R8*1), Y0, Y0
+	VPMINUW  32(R10)(R8*1), Y1, Y1
+	VPMINUW  (R11)(R8*1), Y0, Y0
+	VPMINUW  32(R11)(R8*1), Y1, Y1
+	VPMINUW  (CX)(R8*1), Y0, Y0
+	VPMINUW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUW (DX)(R8*1), Y0, Y0
+	VPMINUW (R9)(R8*1), Y0, Y0
+	VPMINUW (R10)(R8*1), Y0, Y0
+	VPMINUW (R11)(R8*1), Y0, Y0
+	VPMINUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUW  (DX)(R8*1), Y0, Y0
+	VPMINUW  32(DX)(R8*1), Y1, Y1
+	VPMINUW  (R9)(R8*1), Y0, Y0
+	VPMINUW  32(R9)(R8*1), Y1, Y1
+	VPMINUW  (R10)(R8*1), Y0, Y0
+	VPMINUW  32(R10)(R8*1), Y1, Y1
+	VPMINUW  (R11)(R8*1), Y0, Y0
+	VPMINUW  32(R11)(R8*1), Y1, Y1
+	VPMINUW  (R12)(R8*1), Y0, Y0
+	VPMINUW  32(R12)(R8*1), Y1, Y1
+	VPMINUW  (CX)(R8*1), Y0, Y0
+	VPMINUW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUW (DX)(R8*1), Y0, Y0
+	VPMINUW (R9)(R8*1), Y0, Y0
+	VPMINUW (R10)(R8*1), Y0, Y0
+	VPMINUW (R11)(R8*1), Y0, Y0
+	VPMINUW (R12)(R8*1), Y0, Y0
+	VPMINUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUW  (DX)(R8*1), Y0, Y0
+	VPMINUW  32(DX)(R8*1), Y1, Y1
+	VPMINUW  (R9)(R8*1), Y0, Y0
+	VPMINUW  32(R9)(R8*1), Y1, Y1
+	VPMINUW  (R10)(R8*1), Y0, Y0
+	VPMINUW  32(R10)(R8*1), Y1, Y1
+	VPMINUW  (R11)(R8*1), Y0, Y0
+	VPMINUW  32(R11)(R8*1), Y1, Y1
+	VPMINUW  (R12)(R8*1), Y0, Y0
+	VPMINUW  32(R12)(R8*1), Y1, Y1
+	VPMINUW  (R13)(R8*1), Y0, Y0
+	VPMINUW  32(R13)(R8*1), Y1, Y1
+	VPMINUW  (CX)(R8*1), Y0, Y0
+	VPMINUW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUW (DX)(R8*1), Y0, Y0
+	VPMINUW (R9)(R8*1), Y0, Y0
+	VPMINUW (R10)(R8*1), Y0, Y0
+	VPMINUW (R11)(R8*1), Y0, Y0
+	VPMINUW (R12)(R8*1), Y0, Y0
+	VPMINUW (R13)(R8*1), Y0, Y0
+	VPMINUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2MinInt32(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MinInt32(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMINSD  (CX)(R8*1), Y0, Y0
+	VPMINSD  32(CX)(R8*1), Y1, Y1
+	VPMINSD  64(CX)(R8*1), Y2, Y2
+	VPMINSD  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSD  (DX)(R8*1), Y0, Y0
+	VPMINSD  32(DX)(R8*1), Y1, Y1
+	VPMINSD  (CX)(R8*1), Y0, Y0
+	VPMINSD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSD (DX)(R8*1), Y0, Y0
+	VPMINSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSD  (DX)(R8*1), Y0, Y0
+	VPMINSD  32(DX)(R8*1), Y1, Y1
+	VPMINSD  (R9)(R8*1), Y0, Y0
+	VPMINSD  32(R9)(R8*1), Y1, Y1
+	VPMINSD  (CX)(R8*1), Y0, Y0
+	VPMINSD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSD (DX)(R8*1), Y0, Y0
+	VPMINSD (R9)(R8*1), Y0, Y0
+	VPMINSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSD  (DX)(R8*1), Y0, Y0
+	VPMINSD  32(DX)(R8*1), Y1, Y1
+	VPMINSD  (R9)(R8*1), Y0, Y0
+	VPMINSD  32(R9)(R8*1), Y1, Y1
+	VPMINSD  (R10)(R8*1), Y0, Y0
+	VPMINSD  32(R10)(R8*1), Y1, Y1
+	VPMINSD  (CX)(R8*1), Y0, Y0
+	VPMINSD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSD (DX)(R8*1), Y0, Y0
+	VPMINSD (R9)(R8*1), Y0, Y0
+	VPMINSD (R10)(R8*1), Y0, Y0
+	VPMINSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSD  (DX)(R8*1), Y0, Y0
+	VPMINSD  32(DX)(R8*1), Y1, Y1
+	VPMINSD  (R9)(R8*1), Y0, Y0
+	VPMINSD  32(R9)(R8*1), Y1, Y1
+	VPMINSD  (R10)(R8*1), Y0, Y0
+	VPMINSD  32(R10)(R8*1), Y1, Y1
+	VPMINSD  (R11)(R8*1), Y0, Y0
+	VPMINSD  32(R11)(R8*1), Y1, Y1
+	VPMINSD  (CX)(R8*1), Y0, Y0
+	VPMINSD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSD (DX)(R8*1), Y0, Y0
+	VPMINSD (R9)(R8*1), Y0, Y0
+	VPMINSD (R10)(R8*1), Y0, Y0
+	VPMINSD (R11)(R8*1), Y0, Y0
+	VPMINSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSD  (DX)(R8*1), Y0, Y0
+	VPMINSD  32(DX)(R8*1), Y1, Y1
+	VPMINSD  (R9)(R8*1), Y0, Y0
+	VPMINSD  32(R9)(R8*1), Y1, Y1
+	VPMINSD  (R10)(R8*1), Y0, Y0
+	VPMINSD  32(R10)(R8*1), Y1, Y1
+	VPMINSD  (R11)(R8*1), Y0, Y0
+	VPMINSD  32(R11)(R8*1), Y1, Y1
+	VPMINSD  (R12)(R8*1), Y0, Y0
+	VPMINSD  32(R12)(R8*1), Y1, Y1
+	VPMINSD  (CX)(R8*1), Y0, Y0
+	VPMINSD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSD (DX)(R8*1), Y0, Y0
+	VPMINSD (R9)(R8*1), Y0, Y0
+	VPMINSD (R10)(R8*1), Y0, Y0
+	VPMINSD (R11)(R8*1), Y0, Y0
+	VPMINSD (R12)(R8*1), Y0, Y0
+	VPMINSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINSD  (DX)(R8*1), Y0, Y0
+	VPMINSD  32(DX)(R8*1), Y1, Y1
+	VPMINSD  (R9)(R8*1), Y0, Y0
+	VPMINSD  32(R9)(R8*1), Y1, Y1
+	VPMINSD  (R10)(R8*1), Y0, Y0
+	VPMINSD  32(R10)(R8*1), Y1, Y1
+	VPMINSD  (R11)(R8*1), Y0, Y0
+	VPMINSD  32(R11)(R8*1), Y1, Y1
+	VPMINSD  (R12)(R8*1), Y0, Y0
+	VPMINSD  32(R12)(R8*1), Y1, Y1
+	VPMINSD  (R13)(R8*1), Y0, Y0
+	VPMINSD  32(R13)(R8*1), Y1, Y1
+	VPMINSD  (CX)(R8*1), Y0, Y0
+	VPMINSD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSD (DX)(R8*1), Y0, Y0
+	VPMINSD (R9)(R8*1), Y0, Y0
+	VPMINSD (R10)(R8*1), Y0, Y0
+	VPMINSD (R11)(R8*1), Y0, Y0
+	VPMINSD (R12)(R8*1), Y0, Y0
+	VPMINSD (R13)(R8*1), Y0, Y0
+	VPMINSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2MinUint32(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MinUint32(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMINUD  (CX)(R8*1), Y0, Y0
+	VPMINUD  32(CX)(R8*1), Y1, Y1
+	VPMINUD  64(CX)(R8*1), Y2, Y2
+	VPMINUD  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUD  (DX)(R8*1), Y0, Y0
+	VPMINUD  32(DX)(R8*1), Y1, Y1
+	VPMINUD  (CX)(R8*1), Y0, Y0
+	VPMINUD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUD (DX)(R8*1), Y0, Y0
+	VPMINUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUD  (DX)(R8*1), Y0, Y0
+	VPMINUD  32(DX)(R8*1), Y1, Y1
+	VPMINUD  (R9)(R8*1), Y0, Y0
+	VPMINUD  32(R9)(R8*1), Y1, Y1
+	VPMINUD  (CX)(R8*1), Y0, Y0
+	VPMINUD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUD (DX)(R8*1), Y0, Y0
+	VPMINUD (R9)(R8*1), Y0, Y0
+	VPMINUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUD  (DX)(R8*1), Y0, Y0
+	VPMINUD  32(DX)(R8*1), Y1, Y1
+	VPMINUD  (R9)(R8*1), Y0, Y0
+	VPMINUD  32(R9)(R8*1), Y1, Y1
+	VPMINUD  (R10)(R8*1), Y0, Y0
+	VPMINUD  32(R10)(R8*1), Y1, Y1
+	VPMINUD  (CX)(R8*1), Y0, Y0
+	VPMINUD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUD (DX)(R8*1), Y0, Y0
+	VPMINUD (R9)(R8*1), Y0, Y0
+	VPMINUD (R10)(R8*1), Y0, Y0
+	VPMINUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUD  (DX)(R8*1), Y0, Y0
+	VPMINUD  32(DX)(R8*1), Y1, Y1
+	VPMINUD  (R9)(R8*1), Y0, Y0
+	VPMINUD  32(R9)(R8*1), Y1, Y1
+	VPMINUD  (R10)(R8*1), Y0, Y0
+	VPMINUD  32(R10)(R8*1), Y1, Y1
+	VPMINUD  (R11)(R8*1), Y0, Y0
+	VPMINUD  32(R11)(R8*1), Y1, Y1
+	VPMINUD  (CX)(R8*1), Y0, Y0
+	VPMINUD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUD (DX)(R8*1), Y0, Y0
+	VPMINUD (R9)(R8*1), Y0, Y0
+	VPMINUD (R10)(R8*1), Y0, Y0
+	VPMINUD (R11)(R8*1), Y0, Y0
+	VPMINUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUD  (DX)(R8*1), Y0, Y0
+	VPMINUD  32(DX)(R8*1), Y1, Y1
+	VPMINUD  (R9)(R8*1), Y0, Y0
+	VPMINUD  32(R9)(R8*1), Y1, Y1
+	VPMINUD  (R10)(R8*1), Y0, Y0
+	VPMINUD  32(R10)(R8*1), Y1, Y1
+	VPMINUD  (R11)(R8*1), Y0, Y0
+	VPMINUD  32(R11)(R8*1), Y1, Y1
+	VPMINUD  (R12)(R8*1), Y0, Y0
+	VPMINUD  32(R12)(R8*1), Y1, Y1
+	VPMINUD  (CX)(R8*1), Y0, Y0
+	VPMINUD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUD (DX)(R8*1), Y0, Y0
+	VPMINUD (R9)(R8*1), Y0, Y0
+	VPMINUD (R10)(R8*1), Y0, Y0
+	VPMINUD (R11)(R8*1), Y0, Y0
+	VPMINUD (R12)(R8*1), Y0, Y0
+	VPMINUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMINUD  (DX)(R8*1), Y0, Y0
+	VPMINUD  32(DX)(R8*1), Y1, Y1
+	VPMINUD  (R9)(R8*1), Y0, Y0
+	VPMINUD  32(R9)(R8*1), Y1, Y1
+	VPMINUD  (R10)(R8*1), Y0, Y0
+	VPMINUD  32(R10)(R8*1), Y1, Y1
+	VPMINUD  (R11)(R8*1), Y0, Y0
+	VPMINUD  32(R11)(R8*1), Y1, Y1
+	VPMINUD  (R12)(R8*1), Y0, Y0
+	VPMINUD  32(R12)(R8*1), Y1, Y1
+	VPMINUD  (R13)(R8*1), Y0, Y0
+	VPMINUD  32(R13)(R8*1), Y1, Y1
+	VPMINUD  (CX)(R8*1), Y0, Y0
+	VPMINUD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUD (DX)(R8*1), Y0, Y0
+	VPMINUD (R9)(R8*1), Y0, Y0
+	VPMINUD (R10)(R8*1), Y0, Y0
+	VPMINUD (R11)(R8*1), Y0, Y0
+	VPMINUD (R12)(R8*1), Y0, Y0
+	VPMINUD (R13)(R8*1), Y0, Y0
+	VPMINUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2MaxInt8(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MaxInt8(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMAXSB  (CX)(R8*1), Y0, Y0
+	VPMAXSB  32(CX)(R8*1), Y1, Y1
+	VPMAXSB  64(CX)(R8*1), Y2, Y2
+	VPMAXSB  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSB  (DX)(R8*1), Y0, Y0
+	VPMAXSB  32(DX)(R8*1), Y1, Y1
+	VPMAXSB  (CX)(R8*1), Y0, Y0
+	VPMAXSB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSB (DX)(R8*1), Y0, Y0
+	VPMAXSB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSB  (DX)(R8*1), Y0, Y0
+	VPMAXSB  32(DX)(R8*1), Y1, Y1
+	VPMAXSB  (R9)(R8*1), Y0, Y0
+	VPMAXSB  32(R9)(R8*1), Y1, Y1
+	VPMAXSB  (CX)(R8*1), Y0, Y0
+	VPMAXSB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSB (DX)(R8*1), Y0, Y0
+	VPMAXSB (R9)(R8*1), Y0, Y0
+	VPMAXSB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSB  (DX)(R8*1), Y0, Y0
+	VPMAXSB  32(DX)(R8*1), Y1, Y1
+	VPMAXSB  (R9)(R8*1), Y0, Y0
+	VPMAXSB  32(R9)(R8*1), Y1, Y1
+	VPMAXSB  (R10)(R8*1), Y0, Y0
+	VPMAXSB  32(R10)(R8*1), Y1, Y1
+	VPMAXSB  (CX)(R8*1), Y0, Y0
+	VPMAXSB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSB (DX)(R8*1), Y0, Y0
+	VPMAXSB (R9)(R8*1), Y0, Y0
+	VPMAXSB (R10)(R8*1), Y0, Y0
+	VPMAXSB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSB  (DX)(R8*1), Y0, Y0
+	VPMAXSB  32(DX)(R8*1), Y1, Y1
+	VPMAXSB  (R9)(R8*1), Y0, Y0
+	VPMAXSB  32(R9)(R8*1), Y1, Y1
+	VPMAXSB  (R10)(R8*1), Y0, Y0
+	VPMAXSB  32(R10)(R8*1), Y1, Y1
+	VPMAXSB  (R11)(R8*1), Y0, Y0
+	VPMAXSB  32(R11)(R8*1), Y1, Y1
+	VPMAXSB  (CX)(R8*1), Y0, Y0
+	VPMAXSB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSB (DX)(R8*1), Y0, Y0
+	VPMAXSB (R9)(R8*1), Y0, Y0
+	VPMAXSB (R10)(R8*1), Y0, Y0
+	VPMAXSB (R11)(R8*1), Y0, Y0
+	VPMAXSB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSB  (DX)(R8*1), Y0, Y0
+	VPMAXSB  32(DX)(R8*1), Y1, Y1
+	VPMAXSB  (R9)(R8*1), Y0, Y0
+	VPMAXSB  32(R9)(R8*1), Y1, Y1
+	VPMAXSB  (R10)(R8*1), Y0, Y0
+	VPMAXSB  32(R10)(R8*1), Y1, Y1
+	VPMAXSB  (R11)(R8*1), Y0, Y0
+	VPMAXSB  32(R11)(R8*1), Y1, Y1
+	VPMAXSB  (R12)(R8*1), Y0, Y0
+	VPMAXSB  32(R12)(R8*1), Y1, Y1
+	VPMAXSB  (CX)(R8*1), Y0, Y0
+	VPMAXSB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSB (DX)(R8*1), Y0, Y0
+	VPMAXSB (R9)(R8*1), Y0, Y0
+	VPMAXSB (R10)(R8*1), Y0, Y0
+	VPMAXSB (R11)(R8*1), Y0, Y0
+	VPMAXSB (R12)(R8*1), Y0, Y0
+	VPMAXSB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSB  (DX)(R8*1), Y0, Y0
+	VPMAXSB  32(DX)(R8*1), Y1, Y1
+	VPMAXSB  (R9)(R8*1), Y0, Y0
+	VPMAXSB  32(R9)(R8*1), Y1, Y1
+	VPMAXSB  (R10)(R8*1), Y0, Y0
+	VPMAXSB  32(R10)(R8*1), Y1, Y1
+	VPMAXSB  (R11)(R8*1), Y0, Y0
+	VPMAXSB  32(R11)(R8*1), Y1, Y1
+	VPMAXSB  (R12)(R8*1), Y0, Y0
+	VPMAXSB  32(R12)(R8*1), Y1, Y1
+	VPMAXSB  (R13)(R8*1), Y0, Y0
+	VPMAXSB  32(R13)(R8*1), Y1, Y1
+	VPMAXSB  (CX)(R8*1), Y0, Y0
+	VPMAXSB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSB (DX)(R8*1), Y0, Y0
+	VPMAXSB (R9)(R8*1), Y0, Y0
+	VPMAXSB (R10)(R8*1), Y0, Y0
+	VPMAXSB (R11)(R8*1), Y0, Y0
+	VPMAXSB (R12)(R8*1), Y0, Y0
+	VPMAXSB (R13)(R8*1), Y0, Y0
+	VPMAXSB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2MaxUint8(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MaxUint8(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMAXUB  (CX)(R8*1), Y0, Y0
+	VPMAXUB  32(CX)(R8*1), Y1, Y1
+	VPMAXUB  64(CX)(R8*1), Y2, Y2
+	VPMAXUB  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUB  (DX)(R8*1), Y0, Y0
+	VPMAXUB  32(DX)(R8*1), Y1, Y1
+	VPMAXUB  (CX)(R8*1), Y0, Y0
+	VPMAXUB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUB (DX)(R8*1), Y0, Y0
+	VPMAXUB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUB  (DX)(R8*1), Y0, Y0
+	VPMAXUB  32(DX)(R8*1), Y1, Y1
+	VPMAXUB  (R9)(R8*1), Y0, Y0
+	VPMAXUB  32(R9)(R8*1), Y1, Y1
+	VPMAXUB  (CX)(R8*1), Y0, Y0
+	VPMAXUB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUB (DX)(R8*1), Y0, Y0
+	VPMAXUB (R9)(R8*1), Y0, Y0
+	VPMAXUB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUB  (DX)(R8*1), Y0, Y0
+	VPMAXUB  32(DX)(R8*1), Y1, Y1
+	VPMAXUB  (R9)(R8*1), Y0, Y0
+	VPMAXUB  32(R9)(R8*1), Y1, Y1
+	VPMAXUB  (R10)(R8*1), Y0, Y0
+	VPMAXUB  32(R10)(R8*1), Y1, Y1
+	VPMAXUB  (CX)(R8*1), Y0, Y0
+	VPMAXUB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUB (DX)(R8*1), Y0, Y0
+	VPMAXUB (R9)(R8*1), Y0, Y0
+	VPMAXUB (R10)(R8*1), Y0, Y0
+	VPMAXUB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUB  (DX)(R8*1), Y0, Y0
+	VPMAXUB  32(DX)(R8*1), Y1, Y1
+	VPMAXUB  (R9)(R8*1), Y0, Y0
+	VPMAXUB  32(R9)(R8*1), Y1, Y1
+	VPMAXUB  (R10)(R8*1), Y0, Y0
+	VPMAXUB  32(R10)(R8*1), Y1, Y1
+	VPMAXUB  (R11)(R8*1), Y0, Y0
+	VPMAXUB  32(R11)(R8*1), Y1, Y1
+	VPMAXUB  (CX)(R8*1), Y0, Y0
+	VPMAXUB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUB (DX)(R8*1), Y0, Y0
+	VPMAXUB (R9)(R8*1), Y0, Y0
+	VPMAXUB (R10)(R8*1), Y0, Y0
+	VPMAXUB (R11)(R8*1), Y0, Y0
+	VPMAXUB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUB  (DX)(R8*1), Y0, Y0
+	VPMAXUB  32(DX)(R8*1), Y1, Y1
+	VPMAXUB  (R9)(R8*1), Y0, Y0
+	VPMAXUB  32(R9)(R8*1), Y1, Y1
+	VPMAXUB  (R10)(R8*1), Y0, Y0
+	VPMAXUB  32(R10)(R8*1), Y1, Y1
+	VPMAXUB  (R11)(R8*1), Y0, Y0
+	VPMAXUB  32(R11)(R8*1), Y1, Y1
+	VPMAXUB  (R12)(R8*1), Y0, Y0
+	VPMAXUB  32(R12)(R8*1), Y1, Y1
+	VPMAXUB  (CX)(R8*1), Y0, Y0
+	VPMAXUB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUB (DX)(R8*1), Y0, Y0
+	VPMAXUB (R9)(R8*1), Y0, Y0
+	VPMAXUB (R10)(R8*1), Y0, Y0
+	VPMAXUB (R11)(R8*1), Y0, Y0
+	VPMAXUB (R12)(R8*1), Y0, Y0
+	VPMAXUB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUB  (DX)(R8*1), Y0, Y0
+	VPMAXUB  32(DX)(R8*1), Y1, Y1
+	VPMAXUB  (R9)(R8*1), Y0, Y0
+	VPMAXUB  32(R9)(R8*1), Y1, Y1
+	VPMAXUB  (R10)(R8*1), Y0, Y0
+	VPMAXUB  32(R10)(R8*1), Y1, Y1
+	VPMAXUB  (R11)(R8*1), Y0, Y0
+	VPMAXUB  32(R11)(R8*1), Y1, Y1
+	VPMAXUB  (R12)(R8*1), Y0, Y0
+	VPMAXUB  32(R12)(R8*1), Y1, Y1
+	VPMAXUB  (R13)(R8*1), Y0, Y0
+	VPMAXUB  32(R13)(R8*1), Y1, Y1
+	VPMAXUB  (CX)(R8*1), Y0, Y0
+	VPMAXUB  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUB (DX)(R8*1), Y0, Y0
+	VPMAXUB (R9)(R8*1), Y0, Y0
+	VPMAXUB (R10)(R8*1), Y0, Y0
+	VPMAXUB (R11)(R8*1), Y0, Y0
+	VPMAXUB (R12)(R8*1), Y0, Y0
+	VPMAXUB (R13)(R8*1), Y0, Y0
+	VPMAXUB (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2MaxInt16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MaxInt16(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMAXSW  (CX)(R8*1), Y0, Y0
+	VPMAXSW  32(CX)(R8*1), Y1, Y1
+	VPMAXSW  64(CX)(R8*1), Y2, Y2
+	VPMAXSW  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSW  (DX)(R8*1), Y0, Y0
+	VPMAXSW  32(DX)(R8*1), Y1, Y1
+	VPMAXSW  (CX)(R8*1), Y0, Y0
+	VPMAXSW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSW (DX)(R8*1), Y0, Y0
+	VPMAXSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSW  (DX)(R8*1), Y0, Y0
+	VPMAXSW  32(DX)(R8*1), Y1, Y1
+	VPMAXSW  (R9)(R8*1), Y0, Y0
+	VPMAXSW  32(R9)(R8*1), Y1, Y1
+	VPMAXSW  (CX)(R8*1), Y0, Y0
+	VPMAXSW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSW (DX)(R8*1), Y0, Y0
+	VPMAXSW (R9)(R8*1), Y0, Y0
+	VPMAXSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSW  (DX)(R8*1), Y0, Y0
+	VPMAXSW  32(DX)(R8*1), Y1, Y1
+	VPMAXSW  (R9)(R8*1), Y0, Y0
+	VPMAXSW  32(R9)(R8*1), Y1, Y1
+	VPMAXSW  (R10)(R8*1), Y0, Y0
+	VPMAXSW  32(R10)(R8*1), Y1, Y1
+	VPMAXSW  (CX)(R8*1), Y0, Y0
+	VPMAXSW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSW (DX)(R8*1), Y0, Y0
+	VPMAXSW (R9)(R8*1), Y0, Y0
+	VPMAXSW (R10)(R8*1), Y0, Y0
+	VPMAXSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSW  (DX)(R8*1), Y0, Y0
+	VPMAXSW  32(DX)(R8*1), Y1, Y1
+	VPMAXSW  (R9)(R8*1), Y0, Y0
+	VPMAXSW  32(R9)(R8*1), Y1, Y1
+	VPMAXSW  (R10)(R8*1), Y0, Y0
+	VPMAXSW  32(R10)(R8*1), Y1, Y1
+	VPMAXSW  (R11)(R8*1), Y0, Y0
+	VPMAXSW  32(R11)(R8*1), Y1, Y1
+	VPMAXSW  (CX)(R8*1), Y0, Y0
+	VPMAXSW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSW (DX)(R8*1), Y0, Y0
+	VPMAXSW (R9)(R8*1), Y0, Y0
+	VPMAXSW (R10)(R8*1), Y0, Y0
+	VPMAXSW (R11)(R8*1), Y0, Y0
+	VPMAXSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSW  (DX)(R8*1), Y0, Y0
+	VPMAXSW  32(DX)(R8*1), Y1, Y1
+	VPMAXSW  (R9)(R8*1), Y0, Y0
+	VPMAXSW  32(R9)(R8*1), Y1, Y1
+	VPMAXSW  (R10)(R8*1), Y0, Y0
+	VPMAXSW  32(R10)(R8*1), Y1, Y1
+	VPMAXSW  (R11)(R8*1), Y0, Y0
+	VPMAXSW  32(R11)(R8*1), Y1, Y1
+	VPMAXSW  (R12)(R8*1), Y0, Y0
+	VPMAXSW  32(R12)(R8*1), Y1, Y1
+	VPMAXSW  (CX)(R8*1), Y0, Y0
+	VPMAXSW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSW (DX)(R8*1), Y0, Y0
+	VPMAXSW (R9)(R8*1), Y0, Y0
+	VPMAXSW (R10)(R8*1), Y0, Y0
+	VPMAXSW (R11)(R8*1), Y0, Y0
+	VPMAXSW (R12)(R8*1), Y0, Y0
+	VPMAXSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSW  (DX)(R8*1), Y0, Y0
+	VPMAXSW  32(DX)(R8*1), Y1, Y1
+	VPMAXSW  (R9)(R8*1), Y0, Y0
+	VPMAXSW  32(R9)(R8*1), Y1, Y1
+	VPMAXSW  (R10)(R8*1), Y0, Y0
+	VPMAXSW  32(R10)(R8*1), Y1, Y1
+	VPMAXSW  (R11)(R8*1), Y0, Y0
+	VPMAXSW  32(R11)(R8*1), Y1, Y1
+	VPMAXSW  (R12)(R8*1), Y0, Y0
+	VPMAXSW  32(R12)(R8*1), Y1, Y1
+	VPMAXSW  (R13)(R8*1), Y0, Y0
+	VPMAXSW  32(R13)(R8*1), Y1, Y1
+	VPMAXSW  (CX)(R8*1), Y0, Y0
+	VPMAXSW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSW (DX)(R8*1), Y0, Y0
+	VPMAXSW (R9)(R8*1), Y0, Y0
+	VPMAXSW (R10)(R8*1), Y0, Y0
+	VPMAXSW (R11)(R8*1), Y0, Y0
+	VPMAXSW (R12)(R8*1), Y0, Y0
+	VPMAXSW (R13)(R8*1), Y0, Y0
+	VPMAXSW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2MaxUint16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MaxUint16(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMAXUW  (CX)(R8*1), Y0, Y0
+	VPMAXUW  32(CX)(R8*1), Y1, Y1
+	VPMAXUW  64(CX)(R8*1), Y2, Y2
+	VPMAXUW  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUW  (DX)(R8*1), Y0, Y0
+	VPMAXUW  32(DX)(R8*1), Y1, Y1
+	VPMAXUW  (CX)(R8*1), Y0, Y0
+	VPMAXUW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUW (DX)(R8*1), Y0, Y0
+	VPMAXUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUW  (DX)(R8*1), Y0, Y0
+	VPMAXUW  32(DX)(R8*1), Y1, Y1
+	VPMAXUW  (R9)(R8*1), Y0, Y0
+	VPMAXUW  32(R9)(R8*1), Y1, Y1
+	VPMAXUW  (CX)(R8*1), Y0, Y0
+	VPMAXUW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUW (DX)(R8*1), Y0, Y0
+	VPMAXUW (R9)(R8*1), Y0, Y0
+	VPMAXUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUW  (DX)(R8*1), Y0, Y0
+	VPMAXUW  32(DX)(R8*1), Y1, Y1
+	VPMAXUW  (R9)(R8*1), Y0, Y0
+	VPMAXUW  32(R9)(R8*1), Y1, Y1
+	VPMAXUW  (R10)(R8*1), Y0, Y0
+	VPMAXUW  32(R10)(R8*1), Y1, Y1
+	VPMAXUW  (CX)(R8*1), Y0, Y0
+	VPMAXUW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUW (DX)(R8*1), Y0, Y0
+	VPMAXUW (R9)(R8*1), Y0, Y0
+	VPMAXUW (R10)(R8*1), Y0, Y0
+	VPMAXUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUW  (DX)(R8*1), Y0, Y0
+	VPMAXUW  32(DX)(R8*1), Y1, Y1
+	VPMAXUW  (R9)(R8*1), Y0, Y0
+	VPMAXUW  32(R9)(R8*1), Y1, Y1
+	VPMAXUW  (R10)(R8*1), Y0, Y0
+	VPMAXUW  32(R10)(R8*1), Y1, Y1
+	VPMAXUW  (R11)(R8*1), Y0, Y0
+	VPMAXUW  32(R11)(R8*1), Y1, Y1
+	VPMAXUW  (CX)(R8*1), Y0, Y0
+	VPMAXUW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUW (DX)(R8*1), Y0, Y0
+	VPMAXUW (R9)(R8*1), Y0, Y0
+	VPMAXUW (R10)(R8*1), Y0, Y0
+	VPMAXUW (R11)(R8*1), Y0, Y0
+	VPMAXUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUW  (DX)(R8*1), Y0, Y0
+	VPMAXUW  32(DX)(R8*1), Y1, Y1
+	VPMAXUW  (R9)(R8*1), Y0, Y0
+	VPMAXUW  32(R9)(R8*1), Y1, Y1
+	VPMAXUW  (R10)(R8*1), Y0, Y0
+	VPMAXUW  32(R10)(R8*1), Y1, Y1
+	VPMAXUW  (R11)(R8*1), Y0, Y0
+	VPMAXUW  32(R11)(R8*1), Y1, Y1
+	VPMAXUW  (R12)(R8*1), Y0, Y0
+	VPMAXUW  32(R12)(R8*1), Y1, Y1
+	VPMAXUW  (CX)(R8*1), Y0, Y0
+	VPMAXUW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUW (DX)(R8*1), Y0, Y0
+	VPMAXUW (R9)(R8*1), Y0, Y0
+	VPMAXUW (R10)(R8*1), Y0, Y0
+	VPMAXUW (R11)(R8*1), Y0, Y0
+	VPMAXUW (R12)(R8*1), Y0, Y0
+	VPMAXUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUW  (DX)(R8*1), Y0, Y0
+	VPMAXUW  32(DX)(R8*1), Y1, Y1
+	VPMAXUW  (R9)(R8*1), Y0, Y0
+	VPMAXUW  32(R9)(R8*1), Y1, Y1
+	VPMAXUW  (R10)(R8*1), Y0, Y0
+	VPMAXUW  32(R10)(R8*1), Y1, Y1
+	VPMAXUW  (R11)(R8*1), Y0, Y0
+	VPMAXUW  32(R11)(R8*1), Y1, Y1
+	VPMAXUW  (R12)(R8*1), Y0, Y0
+	VPMAXUW  32(R12)(R8*1), Y1, Y1
+	VPMAXUW  (R13)(R8*1), Y0, Y0
+	VPMAXUW  32(R13)(R8*1), Y1, Y1
+	VPMAXUW  (CX)(R8*1), Y0, Y0
+	VPMAXUW  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUW (DX)(R8*1), Y0, Y0
+	VPMAXUW (R9)(R8*1), Y0, Y0
+	VPMAXUW (R10)(R8*1), Y0, Y0
+	VPMAXUW (R11)(R8*1), Y0, Y0
+	VPMAXUW (R12)(R8*1), Y0, Y0
+	VPMAXUW (R13)(R8*1), Y0, Y0
+	VPMAXUW (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2MaxInt32(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MaxInt32(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMAXSD  (CX)(R8*1), Y0, Y0
+	VPMAXSD  32(CX)(R8*1), Y1, Y1
+	VPMAXSD  64(CX)(R8*1), Y2, Y2
+	VPMAXSD  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSD  (DX)(R8*1), Y0, Y0
+	VPMAXSD  32(DX)(R8*1), Y1, Y1
+	VPMAXSD  (CX)(R8*1), Y0, Y0
+	VPMAXSD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSD (DX)(R8*1), Y0, Y0
+	VPMAXSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSD  (DX)(R8*1), Y0, Y0
+	VPMAXSD  32(DX)(R8*1), Y1, Y1
+	VPMAXSD  (R9)(R8*1), Y0, Y0
+	VPMAXSD  32(R9)(R8*1), Y1, Y1
+	VPMAXSD  (CX)(R8*1), Y0, Y0
+	VPMAXSD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSD (DX)(R8*1), Y0, Y0
+	VPMAXSD (R9)(R8*1), Y0, Y0
+	VPMAXSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSD  (DX)(R8*1), Y0, Y0
+	VPMAXSD  32(DX)(R8*1), Y1, Y1
+	VPMAXSD  (R9)(R8*1), Y0, Y0
+	VPMAXSD  32(R9)(R8*1), Y1, Y1
+	VPMAXSD  (R10)(R8*1), Y0, Y0
+	VPMAXSD  32(R10)(R8*1), Y1, Y1
+	VPMAXSD  (CX)(R8*1), Y0, Y0
+	VPMAXSD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSD (DX)(R8*1), Y0, Y0
+	VPMAXSD (R9)(R8*1), Y0, Y0
+	VPMAXSD (R10)(R8*1), Y0, Y0
+	VPMAXSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSD  (DX)(R8*1), Y0, Y0
+	VPMAXSD  32(DX)(R8*1), Y1, Y1
+	VPMAXSD  (R9)(R8*1), Y0, Y0
+	VPMAXSD  32(R9)(R8*1), Y1, Y1
+	VPMAXSD  (R10)(R8*1), Y0, Y0
+	VPMAXSD  32(R10)(R8*1), Y1, Y1
+	VPMAXSD  (R11)(R8*1), Y0, Y0
+	VPMAXSD  32(R11)(R8*1), Y1, Y1
+	VPMAXSD  (CX)(R8*1), Y0, Y0
+	VPMAXSD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSD (DX)(R8*1), Y0, Y0
+	VPMAXSD (R9)(R8*1), Y0, Y0
+	VPMAXSD (R10)(R8*1), Y0, Y0
+	VPMAXSD (R11)(R8*1), Y0, Y0
+	VPMAXSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSD  (DX)(R8*1), Y0, Y0
+	VPMAXSD  32(DX)(R8*1), Y1, Y1
+	VPMAXSD  (R9)(R8*1), Y0, Y0
+	VPMAXSD  32(R9)(R8*1), Y1, Y1
+	VPMAXSD  (R10)(R8*1), Y0, Y0
+	VPMAXSD  32(R10)(R8*1), Y1, Y1
+	VPMAXSD  (R11)(R8*1), Y0, Y0
+	VPMAXSD  32(R11)(R8*1), Y1, Y1
+	VPMAXSD  (R12)(R8*1), Y0, Y0
+	VPMAXSD  32(R12)(R8*1), Y1, Y1
+	VPMAXSD  (CX)(R8*1), Y0, Y0
+	VPMAXSD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSD (DX)(R8*1), Y0, Y0
+	VPMAXSD (R9)(R8*1), Y0, Y0
+	VPMAXSD (R10)(R8*1), Y0, Y0
+	VPMAXSD (R11)(R8*1), Y0, Y0
+	VPMAXSD (R12)(R8*1), Y0, Y0
+	VPMAXSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXSD  (DX)(R8*1), Y0, Y0
+	VPMAXSD  32(DX)(R8*1), Y1, Y1
+	VPMAXSD  (R9)(R8*1), Y0, Y0
+	VPMAXSD  32(R9)(R8*1), Y1, Y1
+	VPMAXSD  (R10)(R8*1), Y0, Y0
+	VPMAXSD  32(R10)(R8*1), Y1, Y1
+	VPMAXSD  (R11)(R8*1), Y0, Y0
+	VPMAXSD  32(R11)(R8*1), Y1, Y1
+	VPMAXSD  (R12)(R8*1), Y0, Y0
+	VPMAXSD  32(R12)(R8*1), Y1, Y1
+	VPMAXSD  (R13)(R8*1), Y0, Y0
+	VPMAXSD  32(R13)(R8*1), Y1, Y1
+	VPMAXSD  (CX)(R8*1), Y0, Y0
+	VPMAXSD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSD (DX)(R8*1), Y0, Y0
+	VPMAXSD (R9)(R8*1), Y0, Y0
+	VPMAXSD (R10)(R8*1), Y0, Y0
+	VPMAXSD (R11)(R8*1), Y0, Y0
+	VPMAXSD (R12)(R8*1), Y0, Y0
+	VPMAXSD (R13)(R8*1), Y0, Y0
+	VPMAXSD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2MaxUint32(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MaxUint32(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VPMAXUD  (CX)(R8*1), Y0, Y0
+	VPMAXUD  32(CX)(R8*1), Y1, Y1
+	VPMAXUD  64(CX)(R8*1), Y2, Y2
+	VPMAXUD  96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUD  (DX)(R8*1), Y0, Y0
+	VPMAXUD  32(DX)(R8*1), Y1, Y1
+	VPMAXUD  (CX)(R8*1), Y0, Y0
+	VPMAXUD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUD (DX)(R8*1), Y0, Y0
+	VPMAXUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUD  (DX)(R8*1), Y0, Y0
+	VPMAXUD  32(DX)(R8*1), Y1, Y1
+	VPMAXUD  (R9)(R8*1), Y0, Y0
+	VPMAXUD  32(R9)(R8*1), Y1, Y1
+	VPMAXUD  (CX)(R8*1), Y0, Y0
+	VPMAXUD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUD (DX)(R8*1), Y0, Y0
+	VPMAXUD (R9)(R8*1), Y0, Y0
+	VPMAXUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUD  (DX)(R8*1), Y0, Y0
+	VPMAXUD  32(DX)(R8*1), Y1, Y1
+	VPMAXUD  (R9)(R8*1), Y0, Y0
+	VPMAXUD  32(R9)(R8*1), Y1, Y1
+	VPMAXUD  (R10)(R8*1), Y0, Y0
+	VPMAXUD  32(R10)(R8*1), Y1, Y1
+	VPMAXUD  (CX)(R8*1), Y0, Y0
+	VPMAXUD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUD (DX)(R8*1), Y0, Y0
+	VPMAXUD (R9)(R8*1), Y0, Y0
+	VPMAXUD (R10)(R8*1), Y0, Y0
+	VPMAXUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUD  (DX)(R8*1), Y0, Y0
+	VPMAXUD  32(DX)(R8*1), Y1, Y1
+	VPMAXUD  (R9)(R8*1), Y0, Y0
+	VPMAXUD  32(R9)(R8*1), Y1, Y1
+	VPMAXUD  (R10)(R8*1), Y0, Y0
+	VPMAXUD  32(R10)(R8*1), Y1, Y1
+	VPMAXUD  (R11)(R8*1), Y0, Y0
+	VPMAXUD  32(R11)(R8*1), Y1, Y1
+	VPMAXUD  (CX)(R8*1), Y0, Y0
+	VPMAXUD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUD (DX)(R8*1), Y0, Y0
+	VPMAXUD (R9)(R8*1), Y0, Y0
+	VPMAXUD (R10)(R8*1), Y0, Y0
+	VPMAXUD (R11)(R8*1), Y0, Y0
+	VPMAXUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUD  (DX)(R8*1), Y0, Y0
+	VPMAXUD  32(DX)(R8*1), Y1, Y1
+	VPMAXUD  (R9)(R8*1), Y0, Y0
+	VPMAXUD  32(R9)(R8*1), Y1, Y1
+	VPMAXUD  (R10)(R8*1), Y0, Y0
+	VPMAXUD  32(R10)(R8*1), Y1, Y1
+	VPMAXUD  (R11)(R8*1), Y0, Y0
+	VPMAXUD  32(R11)(R8*1), Y1, Y1
+	VPMAXUD  (R12)(R8*1), Y0, Y0
+	VPMAXUD  32(R12)(R8*1), Y1, Y1
+	VPMAXUD  (CX)(R8*1), Y0, Y0
+	VPMAXUD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUD (DX)(R8*1), Y0, Y0
+	VPMAXUD (R9)(R8*1), Y0, Y0
+	VPMAXUD (R10)(R8*1), Y0, Y0
+	VPMAXUD (R11)(R8*1), Y0, Y0
+	VPMAXUD (R12)(R8*1), Y0, Y0
+	VPMAXUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VPMAXUD  (DX)(R8*1), Y0, Y0
+	VPMAXUD  32(DX)(R8*1), Y1, Y1
+	VPMAXUD  (R9)(R8*1), Y0, Y0
+	VPMAXUD  32(R9)(R8*1), Y1, Y1
+	VPMAXUD  (R10)(R8*1), Y0, Y0
+	VPMAXUD  32(R10)(R8*1), Y1, Y1
+	VPMAXUD  (R11)(R8*1), Y0, Y0
+	VPMAXUD  32(R11)(R8*1), Y1, Y1
+	VPMAXUD  (R12)(R8*1), Y0, Y0
+	VPMAXUD  32(R12)(R8*1), Y1, Y1
+	VPMAXUD  (R13)(R8*1), Y0, Y0
+	VPMAXUD  32(R13)(R8*1), Y1, Y1
+	VPMAXUD  (CX)(R8*1), Y0, Y0
+	VPMAXUD  32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUD (DX)(R8*1), Y0, Y0
+	VPMAXUD (R9)(R8*1), Y0, Y0
+	VPMAXUD (R10)(R8*1), Y0, Y0
+	VPMAXUD (R11)(R8*1), Y0, Y0
+	VPMAXUD (R12)(R8*1), Y0, Y0
+	VPMAXUD (R13)(R8*1), Y0, Y0
+	VPMAXUD (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2MinInt64(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MinInt64(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   64(DI)(R8*1), Y2
+	VMOVDQU   96(DI)(R8*1), Y3
+	VMOVDQU   (CX)(R8*1), Y4
+	VPCMPGTQ  Y4, Y0, Y5
+	VPBLENDVB Y5, Y4, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y4
+	VPCMPGTQ  Y4, Y1, Y5
+	VPBLENDVB Y5, Y4, Y1, Y1
+	VMOVDQU   64(CX)(R8*1), Y4
+	VPCMPGTQ  Y4, Y2, Y5
+	VPBLENDVB Y5, Y4, Y2, Y2
+	VMOVDQU   96(CX)(R8*1), Y4
+	VPCMPGTQ  Y4, Y3, Y5
+	VPBLENDVB Y5, Y4, Y3, Y3
+	TESTQ     SI, SI
+	JEQ       nearstored4of2
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	VMOVNTDQ  Y2, 64(AX)(R8*1)
+	VMOVNTDQ  Y3, 96(AX)(R8*1)
+	JMP       stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (CX)(R8*1), Y1
 	VPCMPGTQ  Y1, Y0, Y2
 	VPBLENDVB Y2, Y1, Y0, Y0
 	VMOVDQU   Y0, (AX)(R8*1)
 	ADDQ      $0x20, R8
 	SUBQ      $0x20, BX
-	JNE       pairOne
+	JNE       sources2One
 	JMP       done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	TESTQ     SI, SI
+	JEQ       nearstored2of3
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	JMP       stored2of3
 
-source:
-	MOVQ      (CX)(R9*8), DI
-	VMOVDQU   (DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y0, Y9
-	VPBLENDVB Y9, Y8, Y0, Y0
-	VMOVDQU   32(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y1, Y9
-	VPBLENDVB Y9, Y8, Y1, Y1
-	VMOVDQU   64(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y2, Y9
-	VPBLENDVB Y9, Y8, Y2, Y2
-	VMOVDQU   96(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y3, Y9
-	VPBLENDVB Y9, Y8, Y3, Y3
-	VMOVDQU   128(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y4, Y9
-	VPBLENDVB Y9, Y8, Y4, Y4
-	VMOVDQU   160(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y5, Y9
-	VPBLENDVB Y9, Y8, Y5, Y5
-	VMOVDQU   192(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y6, Y9
-	VPBLENDVB Y9, Y8, Y6, Y6
-	VMOVDQU   224(DI)(R8*1), Y8
-	VPCMPGTQ  Y8, Y7, Y9
-	VPBLENDVB Y9, Y8, Y7, Y7
-	INCQ      R9
-	CMPQ      R9, DX
-	JLT       source
-	VMOVDQU   Y0, (AX)(R8*1)
-	VMOVDQU   Y1, 32(AX)(R8*1)
-	VMOVDQU   Y2, 64(AX)(R8*1)
-	VMOVDQU   Y3, 96(AX)(R8*1)
-	VMOVDQU   Y4, 128(AX)(R8*1)
-	VMOVDQU   Y5, 160(AX)(R8*1)
-	VMOVDQU   Y6, 192(AX)(R8*1)
-	VMOVDQU   Y7, 224(AX)(R8*1)
-	ADDQ      $0x00000100, R8
-	SUBQ      $0x00000100, BX
-	CMPQ      BX, $0x00000100
-	JGE       manyStep
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ      (CX)(R9*8), DI
-	VMOVDQU   (DI)(R8*1), Y1
+sources3One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (DX)(R8*1), Y1
 	VPCMPGTQ  Y1, Y0, Y2
 	VPBLENDVB Y2, Y1, Y0, Y0
-	INCQ      R9
-	CMPQ      R9, DX
-	JLT       sourceOfOne
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
 	VMOVDQU   Y0, (AX)(R8*1)
 	ADDQ      $0x20, R8
 	SUBQ      $0x20, BX
-	JNE       manyOne
+	JNE       sources3One
+	JMP       done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	TESTQ     SI, SI
+	JEQ       nearstored2of4
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	JMP       stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (DX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R9)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources4One
+	JMP       done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	TESTQ     SI, SI
+	JEQ       nearstored2of5
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	JMP       stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (DX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R9)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R10)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources5One
+	JMP       done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R11)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R11)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	TESTQ     SI, SI
+	JEQ       nearstored2of6
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	JMP       stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (DX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R9)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R10)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R11)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources6One
+	JMP       done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R11)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R11)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R12)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R12)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	TESTQ     SI, SI
+	JEQ       nearstored2of7
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	JMP       stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (DX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R9)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R10)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R11)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R12)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources7One
+	JMP       done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R11)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R11)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R12)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R12)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R13)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R13)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	TESTQ     SI, SI
+	JEQ       nearstored2of8
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	JMP       stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (DX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R9)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R10)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R11)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R12)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R13)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MinUint64(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MinUint64(SB), NOSPLIT, $0-32
+// func avx2MinUint64(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MinUint64(SB), NOSPLIT, $0-40
 	MOVQ     to+0(FP), AX
 	MOVQ     from+8(FP), CX
 	MOVQ     k+16(FP), DX
 	MOVQ     n+24(FP), BX
+	MOVQ     past+32(FP), SI
 	VPCMPEQD Y0, Y0, Y0
 	VPSLLQ   $0x3f, Y0, Y0
-	MOVQ     (CX), SI
+	MOVQ     (CX), DI
 	XORQ     R8, R8
 	CMPQ     DX, $0x02
-	JNE      many
-	MOVQ     8(CX), DI
-	CMPQ     BX, $0x00000100
-	JLT      pairRest
+	JNE      not2
+	MOVQ     8(CX), CX
+	CMPQ     BX, $0x00000080
+	JLT      sources2Rest
 
-pairStep:
-	VPXOR     (SI)(R8*1), Y0, Y1
-	VPXOR     32(SI)(R8*1), Y0, Y2
-	VPXOR     64(SI)(R8*1), Y0, Y3
-	VPXOR     96(SI)(R8*1), Y0, Y4
-	VPXOR     128(SI)(R8*1), Y0, Y5
-	VPXOR     160(SI)(R8*1), Y0, Y6
-	VPXOR     192(SI)(R8*1), Y0, Y7
-	VPXOR     224(SI)(R8*1), Y0, Y8
-	VPXOR     (DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y1, Y10
-	VPBLENDVB Y10, Y9, Y1, Y1
-	VPXOR     32(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y2, Y10
-	VPBLENDVB Y10, Y9, Y2, Y2
-	VPXOR     64(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y3, Y10
-	VPBLENDVB Y10, Y9, Y3, Y3
-	VPXOR     96(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y4, Y10
-	VPBLENDVB Y10, Y9, Y4, Y4
-	VPXOR     128(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y5, Y10
-	VPBLENDVB Y10, Y9, Y5, Y5
-	VPXOR     160(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y6, Y10
-	VPBLENDVB Y10, Y9, Y6, Y6
-	VPXOR     192(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y7, Y10
-	VPBLENDVB Y10, Y9, Y7, Y7
-	VPXOR     224(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y8, Y10
-	VPBLENDVB Y10, Y9, Y8, Y8
+sources2Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     64(DI)(R8*1), Y0, Y3
+	VPXOR     96(DI)(R8*1), Y0, Y4
+	VPXOR     (CX)(R8*1), Y0, Y5
+	VPCMPGTQ  Y5, Y1, Y6
+	VPBLENDVB Y6, Y5, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y5
+	VPCMPGTQ  Y5, Y2, Y6
+	VPBLENDVB Y6, Y5, Y2, Y2
+	VPXOR     64(CX)(R8*1), Y0, Y5
+	VPCMPGTQ  Y5, Y3, Y6
+	VPBLENDVB Y6, Y5, Y3, Y3
+	VPXOR     96(CX)(R8*1), Y0, Y5
+	VPCMPGTQ  Y5, Y4, Y6
+	VPBLENDVB Y6, Y5, Y4, Y4
 	VPXOR     Y0, Y1, Y1
-	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	VMOVDQU   Y2, 32(AX)(R8*1)
 	VPXOR     Y0, Y3, Y3
-	VMOVDQU   Y3, 64(AX)(R8*1)
 	VPXOR     Y0, Y4, Y4
-	VMOVDQU   Y4, 96(AX)(R8*1)
-	VPXOR     Y0, Y5, Y5
-	VMOVDQU   Y5, 128(AX)(R8*1)
-	VPXOR     Y0, Y6, Y6
-	VMOVDQU   Y6, 160(AX)(R8*1)
-	VPXOR     Y0, Y7, Y7
-	VMOVDQU   Y7, 192(AX)(R8*1)
-	VPXOR     Y0, Y8, Y8
-	VMOVDQU   Y8, 224(AX)(R8*1)
-	ADDQ      $0x00000100, R8
-	SUBQ      $0x00000100, BX
-	CMPQ      BX, $0x00000100
-	JGE       pairStep
+	TESTQ     SI, SI
+	JEQ       nearstored4of2
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	VMOVNTDQ  Y3, 64(AX)(R8*1)
+	VMOVNTDQ  Y4, 96(AX)(R8*1)
+	JMP       stored4of2
 
-pairRest:
+nearstored4of2:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+	VMOVDQU Y3, 64(AX)(R8*1)
+	VMOVDQU Y4, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VPXOR     (SI)(R8*1), Y0, Y1
-	VPXOR     (DI)(R8*1), Y0, Y2
+sources2One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
 	VPCMPGTQ  Y2, Y1, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
 	VPXOR     Y0, Y1, Y1
 	VMOVDQU   Y1, (AX)(R8*1)
 	ADDQ      $0x20, R8
 	SUBQ      $0x20, BX
-	JNE       pairOne
+	JNE       sources2One
 	JMP       done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VPXOR (SI)(R8*1), Y0, Y1
-	VPXOR 32(SI)(R8*1), Y0, Y2
-	VPXOR 64(SI)(R8*1), Y0, Y3
-	VPXOR 96(SI)(R8*1), Y0, Y4
-	VPXOR 128(SI)(R8*1), Y0, Y5
-	VPXOR 160(SI)(R8*1), Y0, Y6
-	VPXOR 192(SI)(R8*1), Y0, Y7
-	VPXOR 224(SI)(R8*1), Y0, Y8
-	MOVQ  $0x00000001, R9
-
-source:
-	MOVQ      (CX)(R9*8), DI
-	VPXOR     (DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y1, Y10
-	VPBLENDVB Y10, Y9, Y1, Y1
-	VPXOR     32(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y2, Y10
-	VPBLENDVB Y10, Y9, Y2, Y2
-	VPXOR     64(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y3, Y10
-	VPBLENDVB Y10, Y9, Y3, Y3
-	VPXOR     96(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y4, Y10
-	VPBLENDVB Y10, Y9, Y4, Y4
-	VPXOR     128(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y5, Y10
-	VPBLENDVB Y10, Y9, Y5, Y5
-	VPXOR     160(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y6, Y10
-	VPBLENDVB Y10, Y9, Y6, Y6
-	VPXOR     192(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y7, Y10
-	VPBLENDVB Y10, Y9, Y7, Y7
-	VPXOR     224(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y9, Y8, Y10
-	VPBLENDVB Y10, Y9, Y8, Y8
-	INCQ      R9
-	CMPQ      R9, DX
-	JLT       source
+sources3Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
-	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	VMOVDQU   Y2, 32(AX)(R8*1)
-	VPXOR     Y0, Y3, Y3
-	VMOVDQU   Y3, 64(AX)(R8*1)
-	VPXOR     Y0, Y4, Y4
-	VMOVDQU   Y4, 96(AX)(R8*1)
-	VPXOR     Y0, Y5, Y5
-	VMOVDQU   Y5, 128(AX)(R8*1)
-	VPXOR     Y0, Y6, Y6
-	VMOVDQU   Y6, 160(AX)(R8*1)
-	VPXOR     Y0, Y7, Y7
-	VMOVDQU   Y7, 192(AX)(R8*1)
-	VPXOR     Y0, Y8, Y8
-	VMOVDQU   Y8, 224(AX)(R8*1)
-	ADDQ      $0x00000100, R8
-	SUBQ      $0x00000100, BX
-	CMPQ      BX, $0x00000100
-	JGE       manyStep
+	TESTQ     SI, SI
+	JEQ       nearstored2of3
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	JMP       stored2of3
 
-manyRest:
+nearstored2of3:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VPXOR (SI)(R8*1), Y0, Y1
-	MOVQ  $0x00000001, R9
-
-sourceOfOne:
-	MOVQ      (CX)(R9*8), DI
-	VPXOR     (DI)(R8*1), Y0, Y2
+sources3One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (DX)(R8*1), Y0, Y2
 	VPCMPGTQ  Y2, Y1, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	INCQ      R9
-	CMPQ      R9, DX
-	JLT       sourceOfOne
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
 	VPXOR     Y0, Y1, Y1
 	VMOVDQU   Y1, (AX)(R8*1)
 	ADDQ      $0x20, R8
 	SUBQ      $0x20, BX
-	JNE       manyOne
+	JNE       sources3One
+	JMP       done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VPXOR     Y0, Y2, Y2
+	TESTQ     SI, SI
+	JEQ       nearstored2of4
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	JMP       stored2of4
+
+nearstored2of4:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (DX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R9)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources4One
+	JMP       done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VPXOR     Y0, Y2, Y2
+	TESTQ     SI, SI
+	JEQ       nearstored2of5
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	JMP       stored2of5
+
+nearstored2of5:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (DX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R9)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R10)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources5One
+	JMP       done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VPXOR     Y0, Y2, Y2
+	TESTQ     SI, SI
+	JEQ       nearstored2of6
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	JMP       stored2of6
+
+nearstored2of6:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (DX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R9)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R10)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R11)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources6One
+	JMP       done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VPXOR     Y0, Y2, Y2
+	TESTQ     SI, SI
+	JEQ       nearstored2of7
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	JMP       stored2of7
+
+nearstored2of7:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (DX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R9)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R10)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R11)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R12)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources7One
+	JMP       done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R13)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R13)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VPXOR     Y0, Y2, Y2
+	TESTQ     SI, SI
+	JEQ       nearstored2of8
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	JMP       stored2of8
+
+nearstored2of8:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (DX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R9)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R10)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R11)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R12)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R13)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MaxInt64(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MaxInt64(SB), NOSPLIT, $0-32
+// func avx2MaxInt64(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MaxInt64(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU   (SI)(R8*1), Y0
-	VMOVDQU   32(SI)(R8*1), Y1
-	VMOVDQU   64(SI)(R8*1), Y2
-	VMOVDQU   96(SI)(R8*1), Y3
-	VMOVDQU   128(SI)(R8*1), Y4
-	VMOVDQU   160(SI)(R8*1), Y5
-	VMOVDQU   192(SI)(R8*1), Y6
-	VMOVDQU   224(SI)(R8*1), Y7
-	VMOVDQU   (DI)(R8*1), Y8
-	VPCMPGTQ  Y0, Y8, Y9
-	VPBLENDVB Y9, Y8, Y0, Y0
-	VMOVDQU   32(DI)(R8*1), Y8
-	VPCMPGTQ  Y1, Y8, Y9
-	VPBLENDVB Y9, Y8, Y1, Y1
-	VMOVDQU   64(DI)(R8*1), Y8
-	VPCMPGTQ  Y2, Y8, Y9
-	VPBLENDVB Y9, Y8, Y2, Y2
-	VMOVDQU   96(DI)(R8*1), Y8
-	VPCMPGTQ  Y3, Y8, Y9
-	VPBLENDVB Y9, Y8, Y3, Y3
-	VMOVDQU   128(DI)(R8*1), Y8
-	VPCMPGTQ  Y4, Y8, Y9
-	VPBLENDVB Y9, Y8, Y4, Y4
-	VMOVDQU   160(DI)(R8*1), Y8
-	VPCMPGTQ  Y5, Y8, Y9
-	VPBLENDVB Y9, Y8, Y5, Y5
-	VMOVDQU   192(DI)(R8*1), Y8
-	VPCMPGTQ  Y6, Y8, Y9
-	VPBLENDVB Y9, Y8, Y6, Y6
-	VMOVDQU   224(DI)(R8*1), Y8
-	VPCMPGTQ  Y7, Y8, Y9
-	VPBLENDVB Y9, Y8, Y7, Y7
-	VMOVDQU   Y0, (AX)(R8*1)
-	VMOVDQU   Y1, 32(AX)(R8*1)
-	VMOVDQU   Y2, 64(AX)(R8*1)
-	VMOVDQU   Y3, 96(AX)(R8*1)
-	VMOVDQU   Y4, 128(AX)(R8*1)
-	VMOVDQU   Y5, 160(AX)(R8*1)
-	VMOVDQU   Y6, 192(AX)(R8*1)
-	VMOVDQU   Y7, 224(AX)(R8*1)
-	ADDQ      $0x00000100, R8
-	SUBQ      $0x00000100, BX
-	CMPQ      BX, $0x00000100
-	JGE       pairStep
+sources2Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   64(DI)(R8*1), Y2
+	VMOVDQU   96(DI)(R8*1), Y3
+	VMOVDQU   (CX)(R8*1), Y4
+	VPCMPGTQ  Y0, Y4, Y5
+	VPBLENDVB Y5, Y4, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y4
+	VPCMPGTQ  Y1, Y4, Y5
+	VPBLENDVB Y5, Y4, Y1, Y1
+	VMOVDQU   64(CX)(R8*1), Y4
+	VPCMPGTQ  Y2, Y4, Y5
+	VPBLENDVB Y5, Y4, Y2, Y2
+	VMOVDQU   96(CX)(R8*1), Y4
+	VPCMPGTQ  Y3, Y4, Y5
+	VPBLENDVB Y5, Y4, Y3, Y3
+	TESTQ     SI, SI
+	JEQ       nearstored4of2
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	VMOVNTDQ  Y2, 64(AX)(R8*1)
+	VMOVNTDQ  Y3, 96(AX)(R8*1)
+	JMP       stored4of2
 
-pairRest:
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU   (SI)(R8*1), Y0
-	VMOVDQU   (DI)(R8*1), Y1
+sources2One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (CX)(R8*1), Y1
 	VPCMPGTQ  Y0, Y1, Y2
 	VPBLENDVB Y2, Y1, Y0, Y0
 	VMOVDQU   Y0, (AX)(R8*1)
 	ADDQ      $0x20, R8
 	SUBQ      $0x20, BX
-	JNE       pairOne
+	JNE       sources2One
 	JMP       done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	TESTQ     SI, SI
+	JEQ       nearstored2of3
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	JMP       stored2of3
 
-source:
-	MOVQ      (CX)(R9*8), DI
-	VMOVDQU   (DI)(R8*1), Y8
-	VPCMPGTQ  Y0, Y8, Y9
-	VPBLENDVB Y9, Y8, Y0, Y0
-	VMOVDQU   32(DI)(R8*1), Y8
-	VPCMPGTQ  Y1, Y8, Y9
-	VPBLENDVB Y9, Y8, Y1, Y1
-	VMOVDQU   64(DI)(R8*1), Y8
-	VPCMPGTQ  Y2, Y8, Y9
-	VPBLENDVB Y9, Y8, Y2, Y2
-	VMOVDQU   96(DI)(R8*1), Y8
-	VPCMPGTQ  Y3, Y8, Y9
-	VPBLENDVB Y9, Y8, Y3, Y3
-	VMOVDQU   128(DI)(R8*1), Y8
-	VPCMPGTQ  Y4, Y8, Y9
-	VPBLENDVB Y9, Y8, Y4, Y4
-	VMOVDQU   160(DI)(R8*1), Y8
-	VPCMPGTQ  Y5, Y8, Y9
-	VPBLENDVB Y9, Y8, Y5, Y5
-	VMOVDQU   192(DI)(R8*1), Y8
-	VPCMPGTQ  Y6, Y8, Y9
-	VPBLENDVB Y9, Y8, Y6, Y6
-	VMOVDQU   224(DI)(R8*1), Y8
-	VPCMPGTQ  Y7, Y8, Y9
-	VPBLENDVB Y9, Y8, Y7, Y7
-	INCQ      R9
-	CMPQ      R9, DX
-	JLT       source
-	VMOVDQU   Y0, (AX)(R8*1)
-	VMOVDQU   Y1, 32(AX)(R8*1)
-	VMOVDQU   Y2, 64(AX)(R8*1)
-	VMOVDQU   Y3, 96(AX)(R8*1)
-	VMOVDQU   Y4, 128(AX)(R8*1)
-	VMOVDQU   Y5, 160(AX)(R8*1)
-	VMOVDQU   Y6, 192(AX)(R8*1)
-	VMOVDQU   Y7, 224(AX)(R8*1)
-	ADDQ      $0x00000100, R8
-	SUBQ      $0x00000100, BX
-	CMPQ      BX, $0x00000100
-	JGE       manyStep
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ      (CX)(R9*8), DI
-	VMOVDQU   (DI)(R8*1), Y1
+sources3One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (DX)(R8*1), Y1
 	VPCMPGTQ  Y0, Y1, Y2
 	VPBLENDVB Y2, Y1, Y0, Y0
-	INCQ      R9
-	CMPQ      R9, DX
-	JLT       sourceOfOne
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
 	VMOVDQU   Y0, (AX)(R8*1)
 	ADDQ      $0x20, R8
 	SUBQ      $0x20, BX
-	JNE       manyOne
+	JNE       sources3One
+	JMP       done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	TESTQ     SI, SI
+	JEQ       nearstored2of4
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	JMP       stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (DX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R9)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources4One
+	JMP       done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	TESTQ     SI, SI
+	JEQ       nearstored2of5
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	JMP       stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (DX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R9)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R10)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources5One
+	JMP       done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R11)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R11)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	TESTQ     SI, SI
+	JEQ       nearstored2of6
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	JMP       stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (DX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R9)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R10)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R11)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources6One
+	JMP       done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R11)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R11)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R12)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R12)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	TESTQ     SI, SI
+	JEQ       nearstored2of7
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	JMP       stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (DX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R9)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R10)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R11)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R12)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources7One
+	JMP       done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R11)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R11)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R12)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R12)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R13)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R13)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	TESTQ     SI, SI
+	JEQ       nearstored2of8
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	JMP       stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (DX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R9)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R10)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R11)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R12)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (R13)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MaxUint64(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MaxUint64(SB), NOSPLIT, $0-32
+// func avx2MaxUint64(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MaxUint64(SB), NOSPLIT, $0-40
 	MOVQ     to+0(FP), AX
 	MOVQ     from+8(FP), CX
 	MOVQ     k+16(FP), DX
 	MOVQ     n+24(FP), BX
+	MOVQ     past+32(FP), SI
 	VPCMPEQD Y0, Y0, Y0
 	VPSLLQ   $0x3f, Y0, Y0
-	MOVQ     (CX), SI
+	MOVQ     (CX), DI
 	XORQ     R8, R8
 	CMPQ     DX, $0x02
-	JNE      many
-	MOVQ     8(CX), DI
-	CMPQ     BX, $0x00000100
-	JLT      pairRest
+	JNE      not2
+	MOVQ     8(CX), CX
+	CMPQ     BX, $0x00000080
+	JLT      sources2Rest
 
-pairStep:
-	VPXOR     (SI)(R8*1), Y0, Y1
-	VPXOR     32(SI)(R8*1), Y0, Y2
-	VPXOR     64(SI)(R8*1), Y0, Y3
-	VPXOR     96(SI)(R8*1), Y0, Y4
-	VPXOR     128(SI)(R8*1), Y0, Y5
-	VPXOR     160(SI)(R8*1), Y0, Y6
-	VPXOR     192(SI)(R8*1), Y0, Y7
-	VPXOR     224(SI)(R8*1), Y0, Y8
-	VPXOR     (DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y1, Y9, Y10
-	VPBLENDVB Y10, Y9, Y1, Y1
-	VPXOR     32(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y2, Y9, Y10
-	VPBLENDVB Y10, Y9, Y2, Y2
-	VPXOR     64(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y3, Y9, Y10
-	VPBLENDVB Y10, Y9, Y3, Y3
-	VPXOR     96(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y4, Y9, Y10
-	VPBLENDVB Y10, Y9, Y4, Y4
-	VPXOR     128(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y5, Y9, Y10
-	VPBLENDVB Y10, Y9, Y5, Y5
-	VPXOR     160(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y6, Y9, Y10
-	VPBLENDVB Y10, Y9, Y6, Y6
-	VPXOR     192(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y7, Y9, Y10
-	VPBLENDVB Y10, Y9, Y7, Y7
-	VPXOR     224(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y8, Y9, Y10
-	VPBLENDVB Y10, Y9, Y8, Y8
+sources2Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     64(DI)(R8*1), Y0, Y3
+	VPXOR     96(DI)(R8*1), Y0, Y4
+	VPXOR     (CX)(R8*1), Y0, Y5
+	VPCMPGTQ  Y1, Y5, Y6
+	VPBLENDVB Y6, Y5, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y5
+	VPCMPGTQ  Y2, Y5, Y6
+	VPBLENDVB Y6, Y5, Y2, Y2
+	VPXOR     64(CX)(R8*1), Y0, Y5
+	VPCMPGTQ  Y3, Y5, Y6
+	VPBLENDVB Y6, Y5, Y3, Y3
+	VPXOR     96(CX)(R8*1), Y0, Y5
+	VPCMPGTQ  Y4, Y5, Y6
+	VPBLENDVB Y6, Y5, Y4, Y4
 	VPXOR     Y0, Y1, Y1
-	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	VMOVDQU   Y2, 32(AX)(R8*1)
 	VPXOR     Y0, Y3, Y3
-	VMOVDQU   Y3, 64(AX)(R8*1)
 	VPXOR     Y0, Y4, Y4
-	VMOVDQU   Y4, 96(AX)(R8*1)
-	VPXOR     Y0, Y5, Y5
-	VMOVDQU   Y5, 128(AX)(R8*1)
-	VPXOR     Y0, Y6, Y6
-	VMOVDQU   Y6, 160(AX)(R8*1)
-	VPXOR     Y0, Y7, Y7
-	VMOVDQU   Y7, 192(AX)(R8*1)
-	VPXOR     Y0, Y8, Y8
-	VMOVDQU   Y8, 224(AX)(R8*1)
-	ADDQ      $0x00000100, R8
-	SUBQ      $0x00000100, BX
-	CMPQ      BX, $0x00000100
-	JGE       pairStep
+	TESTQ     SI, SI
+	JEQ       nearstored4of2
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	VMOVNTDQ  Y3, 64(AX)(R8*1)
+	VMOVNTDQ  Y4, 96(AX)(R8*1)
+	JMP       stored4of2
 
-pairRest:
+nearstored4of2:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+	VMOVDQU Y3, 64(AX)(R8*1)
+	VMOVDQU Y4, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VPXOR     (SI)(R8*1), Y0, Y1
-	VPXOR     (DI)(R8*1), Y0, Y2
+sources2One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
 	VPCMPGTQ  Y1, Y2, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
 	VPXOR     Y0, Y1, Y1
 	VMOVDQU   Y1, (AX)(R8*1)
 	ADDQ      $0x20, R8
 	SUBQ      $0x20, BX
-	JNE       pairOne
+	JNE       sources2One
 	JMP       done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VPXOR (SI)(R8*1), Y0, Y1
-	VPXOR 32(SI)(R8*1), Y0, Y2
-	VPXOR 64(SI)(R8*1), Y0, Y3
-	VPXOR 96(SI)(R8*1), Y0, Y4
-	VPXOR 128(SI)(R8*1), Y0, Y5
-	VPXOR 160(SI)(R8*1), Y0, Y6
-	VPXOR 192(SI)(R8*1), Y0, Y7
-	VPXOR 224(SI)(R8*1), Y0, Y8
-	MOVQ  $0x00000001, R9
-
-source:
-	MOVQ      (CX)(R9*8), DI
-	VPXOR     (DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y1, Y9, Y10
-	VPBLENDVB Y10, Y9, Y1, Y1
-	VPXOR     32(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y2, Y9, Y10
-	VPBLENDVB Y10, Y9, Y2, Y2
-	VPXOR     64(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y3, Y9, Y10
-	VPBLENDVB Y10, Y9, Y3, Y3
-	VPXOR     96(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y4, Y9, Y10
-	VPBLENDVB Y10, Y9, Y4, Y4
-	VPXOR     128(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y5, Y9, Y10
-	VPBLENDVB Y10, Y9, Y5, Y5
-	VPXOR     160(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y6, Y9, Y10
-	VPBLENDVB Y10, Y9, Y6, Y6
-	VPXOR     192(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y7, Y9, Y10
-	VPBLENDVB Y10, Y9, Y7, Y7
-	VPXOR     224(DI)(R8*1), Y0, Y9
-	VPCMPGTQ  Y8, Y9, Y10
-	VPBLENDVB Y10, Y9, Y8, Y8
-	INCQ      R9
-	CMPQ      R9, DX
-	JLT       source
+sources3Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
-	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	VMOVDQU   Y2, 32(AX)(R8*1)
-	VPXOR     Y0, Y3, Y3
-	VMOVDQU   Y3, 64(AX)(R8*1)
-	VPXOR     Y0, Y4, Y4
-	VMOVDQU   Y4, 96(AX)(R8*1)
-	VPXOR     Y0, Y5, Y5
-	VMOVDQU   Y5, 128(AX)(R8*1)
-	VPXOR     Y0, Y6, Y6
-	VMOVDQU   Y6, 160(AX)(R8*1)
-	VPXOR     Y0, Y7, Y7
-	VMOVDQU   Y7, 192(AX)(R8*1)
-	VPXOR     Y0, Y8, Y8
-	VMOVDQU   Y8, 224(AX)(R8*1)
-	ADDQ      $0x00000100, R8
-	SUBQ      $0x00000100, BX
-	CMPQ      BX, $0x00000100
-	JGE       manyStep
+	TESTQ     SI, SI
+	JEQ       nearstored2of3
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	JMP       stored2of3
 
-manyRest:
+nearstored2of3:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VPXOR (SI)(R8*1), Y0, Y1
-	MOVQ  $0x00000001, R9
-
-sourceOfOne:
-	MOVQ      (CX)(R9*8), DI
-	VPXOR     (DI)(R8*1), Y0, Y2
+sources3One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (DX)(R8*1), Y0, Y2
 	VPCMPGTQ  Y1, Y2, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	INCQ      R9
-	CMPQ      R9, DX
-	JLT       sourceOfOne
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
 	VPXOR     Y0, Y1, Y1
 	VMOVDQU   Y1, (AX)(R8*1)
 	ADDQ      $0x20, R8
 	SUBQ      $0x20, BX
-	JNE       manyOne
+	JNE       sources3One
+	JMP       done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VPXOR     Y0, Y2, Y2
+	TESTQ     SI, SI
+	JEQ       nearstored2of4
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	JMP       stored2of4
+
+nearstored2of4:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (DX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R9)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources4One
+	JMP       done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VPXOR     Y0, Y2, Y2
+	TESTQ     SI, SI
+	JEQ       nearstored2of5
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	JMP       stored2of5
+
+nearstored2of5:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (DX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R9)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R10)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources5One
+	JMP       done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VPXOR     Y0, Y2, Y2
+	TESTQ     SI, SI
+	JEQ       nearstored2of6
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	JMP       stored2of6
+
+nearstored2of6:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (DX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R9)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R10)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R11)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources6One
+	JMP       done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VPXOR     Y0, Y2, Y2
+	TESTQ     SI, SI
+	JEQ       nearstored2of7
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	JMP       stored2of7
+
+nearstored2of7:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (DX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R9)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R10)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R11)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R12)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources7One
+	JMP       done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R13)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R13)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VPXOR     Y0, Y2, Y2
+	TESTQ     SI, SI
+	JEQ       nearstored2of8
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	JMP       stored2of8
+
+nearstored2of8:
+	VMOVDQU Y1, (AX)(R8*1)
+	VMOVDQU Y2, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (DX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R9)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R10)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R11)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R12)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (R13)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2SumFloat32(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX
-TEXT ·avx2SumFloat32(SB), NOSPLIT, $0-32
+// func avx2SumFloat32(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, MMX+
+TEXT ·avx2SumFloat32(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VADDPS  (DI)(R8*1), Y0, Y0
-	VADDPS  32(DI)(R8*1), Y1, Y1
-	VADDPS  64(DI)(R8*1), Y2, Y2
-	VADDPS  96(DI)(R8*1), Y3, Y3
-	VADDPS  128(DI)(R8*1), Y4, Y4
-	VADDPS  160(DI)(R8*1), Y5, Y5
-	VADDPS  192(DI)(R8*1), Y6, Y6
-	VADDPS  224(DI)(R8*1), Y7, Y7
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VADDPS   (CX)(R8*1), Y0, Y0
+	VADDPS   32(CX)(R8*1), Y1, Y1
+	VADDPS   64(CX)(R8*1), Y2, Y2
+	VADDPS   96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
 	VMOVDQU Y2, 64(AX)(R8*1)
 	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
 
-pairRest:
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VADDPS  (DI)(R8*1), Y0, Y0
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPS  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources2One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VADDPS   (DX)(R8*1), Y0, Y0
+	VADDPS   32(DX)(R8*1), Y1, Y1
+	VADDPS   (CX)(R8*1), Y0, Y0
+	VADDPS   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VADDPS  (DI)(R8*1), Y0, Y0
-	VADDPS  32(DI)(R8*1), Y1, Y1
-	VADDPS  64(DI)(R8*1), Y2, Y2
-	VADDPS  96(DI)(R8*1), Y3, Y3
-	VADDPS  128(DI)(R8*1), Y4, Y4
-	VADDPS  160(DI)(R8*1), Y5, Y5
-	VADDPS  192(DI)(R8*1), Y6, Y6
-	VADDPS  224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of3:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VADDPS  (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPS  (DX)(R8*1), Y0, Y0
+	VADDPS  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2SumFloat64(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX
-TEXT ·avx2SumFloat64(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VADDPD  (DI)(R8*1), Y0, Y0
-	VADDPD  32(DI)(R8*1), Y1, Y1
-	VADDPD  64(DI)(R8*1), Y2, Y2
-	VADDPD  96(DI)(R8*1), Y3, Y3
-	VADDPD  128(DI)(R8*1), Y4, Y4
-	VADDPD  160(DI)(R8*1), Y5, Y5
-	VADDPD  192(DI)(R8*1), Y6, Y6
-	VADDPD  224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VADDPD  (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources3One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VADDPS   (DX)(R8*1), Y0, Y0
+	VADDPS   32(DX)(R8*1), Y1, Y1
+	VADDPS   (R9)(R8*1), Y0, Y0
+	VADDPS   32(R9)(R8*1), Y1, Y1
+	VADDPS   (CX)(R8*1), Y0, Y0
+	VADDPS   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VADDPD  (DI)(R8*1), Y0, Y0
-	VADDPD  32(DI)(R8*1), Y1, Y1
-	VADDPD  64(DI)(R8*1), Y2, Y2
-	VADDPD  96(DI)(R8*1), Y3, Y3
-	VADDPD  128(DI)(R8*1), Y4, Y4
-	VADDPD  160(DI)(R8*1), Y5, Y5
-	VADDPD  192(DI)(R8*1), Y6, Y6
-	VADDPD  224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of4:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VADDPD  (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPS  (DX)(R8*1), Y0, Y0
+	VADDPS  (R9)(R8*1), Y0, Y0
+	VADDPS  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2ProdFloat32(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX
-TEXT ·avx2ProdFloat32(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VMULPS  (DI)(R8*1), Y0, Y0
-	VMULPS  32(DI)(R8*1), Y1, Y1
-	VMULPS  64(DI)(R8*1), Y2, Y2
-	VMULPS  96(DI)(R8*1), Y3, Y3
-	VMULPS  128(DI)(R8*1), Y4, Y4
-	VMULPS  160(DI)(R8*1), Y5, Y5
-	VMULPS  192(DI)(R8*1), Y6, Y6
-	VMULPS  224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VMULPS  (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources4One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VADDPS   (DX)(R8*1), Y0, Y0
+	VADDPS   32(DX)(R8*1), Y1, Y1
+	VADDPS   (R9)(R8*1), Y0, Y0
+	VADDPS   32(R9)(R8*1), Y1, Y1
+	VADDPS   (R10)(R8*1), Y0, Y0
+	VADDPS   32(R10)(R8*1), Y1, Y1
+	VADDPS   (CX)(R8*1), Y0, Y0
+	VADDPS   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VMULPS  (DI)(R8*1), Y0, Y0
-	VMULPS  32(DI)(R8*1), Y1, Y1
-	VMULPS  64(DI)(R8*1), Y2, Y2
-	VMULPS  96(DI)(R8*1), Y3, Y3
-	VMULPS  128(DI)(R8*1), Y4, Y4
-	VMULPS  160(DI)(R8*1), Y5, Y5
-	VMULPS  192(DI)(R8*1), Y6, Y6
-	VMULPS  224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of5:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VMULPS  (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPS  (DX)(R8*1), Y0, Y0
+	VADDPS  (R9)(R8*1), Y0, Y0
+	VADDPS  (R10)(R8*1), Y0, Y0
+	VADDPS  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
-
-done:
-	VZEROUPPER
-	RET
-
-// func avx2ProdFloat64(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX
-TEXT ·avx2ProdFloat64(SB), NOSPLIT, $0-32
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
-
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VMULPD  (DI)(R8*1), Y0, Y0
-	VMULPD  32(DI)(R8*1), Y1, Y1
-	VMULPD  64(DI)(R8*1), Y2, Y2
-	VMULPD  96(DI)(R8*1), Y3, Y3
-	VMULPD  128(DI)(R8*1), Y4, Y4
-	VMULPD  160(DI)(R8*1), Y5, Y5
-	VMULPD  192(DI)(R8*1), Y6, Y6
-	VMULPD  224(DI)(R8*1), Y7, Y7
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
-
-pairRest:
-	TESTQ BX, BX
-	JEQ   done
-
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VMULPD  (DI)(R8*1), Y0, Y0
-	VMOVDQU Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources5One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VADDPS   (DX)(R8*1), Y0, Y0
+	VADDPS   32(DX)(R8*1), Y1, Y1
+	VADDPS   (R9)(R8*1), Y0, Y0
+	VADDPS   32(R9)(R8*1), Y1, Y1
+	VADDPS   (R10)(R8*1), Y0, Y0
+	VADDPS   32(R10)(R8*1), Y1, Y1
+	VADDPS   (R11)(R8*1), Y0, Y0
+	VADDPS   32(R11)(R8*1), Y1, Y1
+	VADDPS   (CX)(R8*1), Y0, Y0
+	VADDPS   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VMULPD  (DI)(R8*1), Y0, Y0
-	VMULPD  32(DI)(R8*1), Y1, Y1
-	VMULPD  64(DI)(R8*1), Y2, Y2
-	VMULPD  96(DI)(R8*1), Y3, Y3
-	VMULPD  128(DI)(R8*1), Y4, Y4
-	VMULPD  160(DI)(R8*1), Y5, Y5
-	VMULPD  192(DI)(R8*1), Y6, Y6
-	VMULPD  224(DI)(R8*1), Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of6:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VMULPD  (DI)(R8*1), Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPS  (DX)(R8*1), Y0, Y0
+	VADDPS  (R9)(R8*1), Y0, Y0
+	VADDPS  (R10)(R8*1), Y0, Y0
+	VADDPS  (R11)(R8*1), Y0, Y0
+	VADDPS  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VADDPS   (DX)(R8*1), Y0, Y0
+	VADDPS   32(DX)(R8*1), Y1, Y1
+	VADDPS   (R9)(R8*1), Y0, Y0
+	VADDPS   32(R9)(R8*1), Y1, Y1
+	VADDPS   (R10)(R8*1), Y0, Y0
+	VADDPS   32(R10)(R8*1), Y1, Y1
+	VADDPS   (R11)(R8*1), Y0, Y0
+	VADDPS   32(R11)(R8*1), Y1, Y1
+	VADDPS   (R12)(R8*1), Y0, Y0
+	VADDPS   32(R12)(R8*1), Y1, Y1
+	VADDPS   (CX)(R8*1), Y0, Y0
+	VADDPS   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPS  (DX)(R8*1), Y0, Y0
+	VADDPS  (R9)(R8*1), Y0, Y0
+	VADDPS  (R10)(R8*1), Y0, Y0
+	VADDPS  (R11)(R8*1), Y0, Y0
+	VADDPS  (R12)(R8*1), Y0, Y0
+	VADDPS  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VADDPS   (DX)(R8*1), Y0, Y0
+	VADDPS   32(DX)(R8*1), Y1, Y1
+	VADDPS   (R9)(R8*1), Y0, Y0
+	VADDPS   32(R9)(R8*1), Y1, Y1
+	VADDPS   (R10)(R8*1), Y0, Y0
+	VADDPS   32(R10)(R8*1), Y1, Y1
+	VADDPS   (R11)(R8*1), Y0, Y0
+	VADDPS   32(R11)(R8*1), Y1, Y1
+	VADDPS   (R12)(R8*1), Y0, Y0
+	VADDPS   32(R12)(R8*1), Y1, Y1
+	VADDPS   (R13)(R8*1), Y0, Y0
+	VADDPS   32(R13)(R8*1), Y1, Y1
+	VADDPS   (CX)(R8*1), Y0, Y0
+	VADDPS   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPS  (DX)(R8*1), Y0, Y0
+	VADDPS  (R9)(R8*1), Y0, Y0
+	VADDPS  (R10)(R8*1), Y0, Y0
+	VADDPS  (R11)(R8*1), Y0, Y0
+	VADDPS  (R12)(R8*1), Y0, Y0
+	VADDPS  (R13)(R8*1), Y0, Y0
+	VADDPS  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MinFloat32(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX
-TEXT ·avx2MinFloat32(SB), NOSPLIT, $0-32
+// func avx2SumFloat64(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, MMX+
+TEXT ·avx2SumFloat64(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VMOVDQU (DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y0, Y10
-	VMINPS  Y8, Y0, Y9
-	VMINPS  Y0, Y8, Y0
-	VORPS   Y9, Y0, Y0
-	VORPS   Y10, Y0, Y0
-	VMOVDQU 32(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y1, Y10
-	VMINPS  Y8, Y1, Y9
-	VMINPS  Y1, Y8, Y1
-	VORPS   Y9, Y1, Y1
-	VORPS   Y10, Y1, Y1
-	VMOVDQU 64(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y2, Y10
-	VMINPS  Y8, Y2, Y9
-	VMINPS  Y2, Y8, Y2
-	VORPS   Y9, Y2, Y2
-	VORPS   Y10, Y2, Y2
-	VMOVDQU 96(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y3, Y10
-	VMINPS  Y8, Y3, Y9
-	VMINPS  Y3, Y8, Y3
-	VORPS   Y9, Y3, Y3
-	VORPS   Y10, Y3, Y3
-	VMOVDQU 128(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y4, Y10
-	VMINPS  Y8, Y4, Y9
-	VMINPS  Y4, Y8, Y4
-	VORPS   Y9, Y4, Y4
-	VORPS   Y10, Y4, Y4
-	VMOVDQU 160(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y5, Y10
-	VMINPS  Y8, Y5, Y9
-	VMINPS  Y5, Y8, Y5
-	VORPS   Y9, Y5, Y5
-	VORPS   Y10, Y5, Y5
-	VMOVDQU 192(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y6, Y10
-	VMINPS  Y8, Y6, Y9
-	VMINPS  Y6, Y8, Y6
-	VORPS   Y9, Y6, Y6
-	VORPS   Y10, Y6, Y6
-	VMOVDQU 224(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y7, Y10
-	VMINPS  Y8, Y7, Y9
-	VMINPS  Y7, Y8, Y7
-	VORPS   Y9, Y7, Y7
-	VORPS   Y10, Y7, Y7
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VADDPD   (CX)(R8*1), Y0, Y0
+	VADDPD   32(CX)(R8*1), Y1, Y1
+	VADDPD   64(CX)(R8*1), Y2, Y2
+	VADDPD   96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
 	VMOVDQU Y2, 64(AX)(R8*1)
 	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
 
-pairRest:
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU (DI)(R8*1), Y1
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VADDPD   (DX)(R8*1), Y0, Y0
+	VADDPD   32(DX)(R8*1), Y1, Y1
+	VADDPD   (CX)(R8*1), Y0, Y0
+	VADDPD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPD  (DX)(R8*1), Y0, Y0
+	VADDPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VADDPD   (DX)(R8*1), Y0, Y0
+	VADDPD   32(DX)(R8*1), Y1, Y1
+	VADDPD   (R9)(R8*1), Y0, Y0
+	VADDPD   32(R9)(R8*1), Y1, Y1
+	VADDPD   (CX)(R8*1), Y0, Y0
+	VADDPD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPD  (DX)(R8*1), Y0, Y0
+	VADDPD  (R9)(R8*1), Y0, Y0
+	VADDPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VADDPD   (DX)(R8*1), Y0, Y0
+	VADDPD   32(DX)(R8*1), Y1, Y1
+	VADDPD   (R9)(R8*1), Y0, Y0
+	VADDPD   32(R9)(R8*1), Y1, Y1
+	VADDPD   (R10)(R8*1), Y0, Y0
+	VADDPD   32(R10)(R8*1), Y1, Y1
+	VADDPD   (CX)(R8*1), Y0, Y0
+	VADDPD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPD  (DX)(R8*1), Y0, Y0
+	VADDPD  (R9)(R8*1), Y0, Y0
+	VADDPD  (R10)(R8*1), Y0, Y0
+	VADDPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VADDPD   (DX)(R8*1), Y0, Y0
+	VADDPD   32(DX)(R8*1), Y1, Y1
+	VADDPD   (R9)(R8*1), Y0, Y0
+	VADDPD   32(R9)(R8*1), Y1, Y1
+	VADDPD   (R10)(R8*1), Y0, Y0
+	VADDPD   32(R10)(R8*1), Y1, Y1
+	VADDPD   (R11)(R8*1), Y0, Y0
+	VADDPD   32(R11)(R8*1), Y1, Y1
+	VADDPD   (CX)(R8*1), Y0, Y0
+	VADDPD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPD  (DX)(R8*1), Y0, Y0
+	VADDPD  (R9)(R8*1), Y0, Y0
+	VADDPD  (R10)(R8*1), Y0, Y0
+	VADDPD  (R11)(R8*1), Y0, Y0
+	VADDPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VADDPD   (DX)(R8*1), Y0, Y0
+	VADDPD   32(DX)(R8*1), Y1, Y1
+	VADDPD   (R9)(R8*1), Y0, Y0
+	VADDPD   32(R9)(R8*1), Y1, Y1
+	VADDPD   (R10)(R8*1), Y0, Y0
+	VADDPD   32(R10)(R8*1), Y1, Y1
+	VADDPD   (R11)(R8*1), Y0, Y0
+	VADDPD   32(R11)(R8*1), Y1, Y1
+	VADDPD   (R12)(R8*1), Y0, Y0
+	VADDPD   32(R12)(R8*1), Y1, Y1
+	VADDPD   (CX)(R8*1), Y0, Y0
+	VADDPD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPD  (DX)(R8*1), Y0, Y0
+	VADDPD  (R9)(R8*1), Y0, Y0
+	VADDPD  (R10)(R8*1), Y0, Y0
+	VADDPD  (R11)(R8*1), Y0, Y0
+	VADDPD  (R12)(R8*1), Y0, Y0
+	VADDPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VADDPD   (DX)(R8*1), Y0, Y0
+	VADDPD   32(DX)(R8*1), Y1, Y1
+	VADDPD   (R9)(R8*1), Y0, Y0
+	VADDPD   32(R9)(R8*1), Y1, Y1
+	VADDPD   (R10)(R8*1), Y0, Y0
+	VADDPD   32(R10)(R8*1), Y1, Y1
+	VADDPD   (R11)(R8*1), Y0, Y0
+	VADDPD   32(R11)(R8*1), Y1, Y1
+	VADDPD   (R12)(R8*1), Y0, Y0
+	VADDPD   32(R12)(R8*1), Y1, Y1
+	VADDPD   (R13)(R8*1), Y0, Y0
+	VADDPD   32(R13)(R8*1), Y1, Y1
+	VADDPD   (CX)(R8*1), Y0, Y0
+	VADDPD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPD  (DX)(R8*1), Y0, Y0
+	VADDPD  (R9)(R8*1), Y0, Y0
+	VADDPD  (R10)(R8*1), Y0, Y0
+	VADDPD  (R11)(R8*1), Y0, Y0
+	VADDPD  (R12)(R8*1), Y0, Y0
+	VADDPD  (R13)(R8*1), Y0, Y0
+	VADDPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2ProdFloat32(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, MMX+
+TEXT ·avx2ProdFloat32(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VMULPS   (CX)(R8*1), Y0, Y0
+	VMULPS   32(CX)(R8*1), Y1, Y1
+	VMULPS   64(CX)(R8*1), Y2, Y2
+	VMULPS   96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPS  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMULPS   (DX)(R8*1), Y0, Y0
+	VMULPS   32(DX)(R8*1), Y1, Y1
+	VMULPS   (CX)(R8*1), Y0, Y0
+	VMULPS   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPS  (DX)(R8*1), Y0, Y0
+	VMULPS  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMULPS   (DX)(R8*1), Y0, Y0
+	VMULPS   32(DX)(R8*1), Y1, Y1
+	VMULPS   (R9)(R8*1), Y0, Y0
+	VMULPS   32(R9)(R8*1), Y1, Y1
+	VMULPS   (CX)(R8*1), Y0, Y0
+	VMULPS   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPS  (DX)(R8*1), Y0, Y0
+	VMULPS  (R9)(R8*1), Y0, Y0
+	VMULPS  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMULPS   (DX)(R8*1), Y0, Y0
+	VMULPS   32(DX)(R8*1), Y1, Y1
+	VMULPS   (R9)(R8*1), Y0, Y0
+	VMULPS   32(R9)(R8*1), Y1, Y1
+	VMULPS   (R10)(R8*1), Y0, Y0
+	VMULPS   32(R10)(R8*1), Y1, Y1
+	VMULPS   (CX)(R8*1), Y0, Y0
+	VMULPS   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPS  (DX)(R8*1), Y0, Y0
+	VMULPS  (R9)(R8*1), Y0, Y0
+	VMULPS  (R10)(R8*1), Y0, Y0
+	VMULPS  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMULPS   (DX)(R8*1), Y0, Y0
+	VMULPS   32(DX)(R8*1), Y1, Y1
+	VMULPS   (R9)(R8*1), Y0, Y0
+	VMULPS   32(R9)(R8*1), Y1, Y1
+	VMULPS   (R10)(R8*1), Y0, Y0
+	VMULPS   32(R10)(R8*1), Y1, Y1
+	VMULPS   (R11)(R8*1), Y0, Y0
+	VMULPS   32(R11)(R8*1), Y1, Y1
+	VMULPS   (CX)(R8*1), Y0, Y0
+	VMULPS   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPS  (DX)(R8*1), Y0, Y0
+	VMULPS  (R9)(R8*1), Y0, Y0
+	VMULPS  (R10)(R8*1), Y0, Y0
+	VMULPS  (R11)(R8*1), Y0, Y0
+	VMULPS  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMULPS   (DX)(R8*1), Y0, Y0
+	VMULPS   32(DX)(R8*1), Y1, Y1
+	VMULPS   (R9)(R8*1), Y0, Y0
+	VMULPS   32(R9)(R8*1), Y1, Y1
+	VMULPS   (R10)(R8*1), Y0, Y0
+	VMULPS   32(R10)(R8*1), Y1, Y1
+	VMULPS   (R11)(R8*1), Y0, Y0
+	VMULPS   32(R11)(R8*1), Y1, Y1
+	VMULPS   (R12)(R8*1), Y0, Y0
+	VMULPS   32(R12)(R8*1), Y1, Y1
+	VMULPS   (CX)(R8*1), Y0, Y0
+	VMULPS   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPS  (DX)(R8*1), Y0, Y0
+	VMULPS  (R9)(R8*1), Y0, Y0
+	VMULPS  (R10)(R8*1), Y0, Y0
+	VMULPS  (R11)(R8*1), Y0, Y0
+	VMULPS  (R12)(R8*1), Y0, Y0
+	VMULPS  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMULPS   (DX)(R8*1), Y0, Y0
+	VMULPS   32(DX)(R8*1), Y1, Y1
+	VMULPS   (R9)(R8*1), Y0, Y0
+	VMULPS   32(R9)(R8*1), Y1, Y1
+	VMULPS   (R10)(R8*1), Y0, Y0
+	VMULPS   32(R10)(R8*1), Y1, Y1
+	VMULPS   (R11)(R8*1), Y0, Y0
+	VMULPS   32(R11)(R8*1), Y1, Y1
+	VMULPS   (R12)(R8*1), Y0, Y0
+	VMULPS   32(R12)(R8*1), Y1, Y1
+	VMULPS   (R13)(R8*1), Y0, Y0
+	VMULPS   32(R13)(R8*1), Y1, Y1
+	VMULPS   (CX)(R8*1), Y0, Y0
+	VMULPS   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPS  (DX)(R8*1), Y0, Y0
+	VMULPS  (R9)(R8*1), Y0, Y0
+	VMULPS  (R10)(R8*1), Y0, Y0
+	VMULPS  (R11)(R8*1), Y0, Y0
+	VMULPS  (R12)(R8*1), Y0, Y0
+	VMULPS  (R13)(R8*1), Y0, Y0
+	VMULPS  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2ProdFloat64(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, MMX+
+TEXT ·avx2ProdFloat64(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VMULPD   (CX)(R8*1), Y0, Y0
+	VMULPD   32(CX)(R8*1), Y1, Y1
+	VMULPD   64(CX)(R8*1), Y2, Y2
+	VMULPD   96(CX)(R8*1), Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources2One
+	JMP     done
+
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMULPD   (DX)(R8*1), Y0, Y0
+	VMULPD   32(DX)(R8*1), Y1, Y1
+	VMULPD   (CX)(R8*1), Y0, Y0
+	VMULPD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
+
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPD  (DX)(R8*1), Y0, Y0
+	VMULPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMULPD   (DX)(R8*1), Y0, Y0
+	VMULPD   32(DX)(R8*1), Y1, Y1
+	VMULPD   (R9)(R8*1), Y0, Y0
+	VMULPD   32(R9)(R8*1), Y1, Y1
+	VMULPD   (CX)(R8*1), Y0, Y0
+	VMULPD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPD  (DX)(R8*1), Y0, Y0
+	VMULPD  (R9)(R8*1), Y0, Y0
+	VMULPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMULPD   (DX)(R8*1), Y0, Y0
+	VMULPD   32(DX)(R8*1), Y1, Y1
+	VMULPD   (R9)(R8*1), Y0, Y0
+	VMULPD   32(R9)(R8*1), Y1, Y1
+	VMULPD   (R10)(R8*1), Y0, Y0
+	VMULPD   32(R10)(R8*1), Y1, Y1
+	VMULPD   (CX)(R8*1), Y0, Y0
+	VMULPD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPD  (DX)(R8*1), Y0, Y0
+	VMULPD  (R9)(R8*1), Y0, Y0
+	VMULPD  (R10)(R8*1), Y0, Y0
+	VMULPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMULPD   (DX)(R8*1), Y0, Y0
+	VMULPD   32(DX)(R8*1), Y1, Y1
+	VMULPD   (R9)(R8*1), Y0, Y0
+	VMULPD   32(R9)(R8*1), Y1, Y1
+	VMULPD   (R10)(R8*1), Y0, Y0
+	VMULPD   32(R10)(R8*1), Y1, Y1
+	VMULPD   (R11)(R8*1), Y0, Y0
+	VMULPD   32(R11)(R8*1), Y1, Y1
+	VMULPD   (CX)(R8*1), Y0, Y0
+	VMULPD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPD  (DX)(R8*1), Y0, Y0
+	VMULPD  (R9)(R8*1), Y0, Y0
+	VMULPD  (R10)(R8*1), Y0, Y0
+	VMULPD  (R11)(R8*1), Y0, Y0
+	VMULPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMULPD   (DX)(R8*1), Y0, Y0
+	VMULPD   32(DX)(R8*1), Y1, Y1
+	VMULPD   (R9)(R8*1), Y0, Y0
+	VMULPD   32(R9)(R8*1), Y1, Y1
+	VMULPD   (R10)(R8*1), Y0, Y0
+	VMULPD   32(R10)(R8*1), Y1, Y1
+	VMULPD   (R11)(R8*1), Y0, Y0
+	VMULPD   32(R11)(R8*1), Y1, Y1
+	VMULPD   (R12)(R8*1), Y0, Y0
+	VMULPD   32(R12)(R8*1), Y1, Y1
+	VMULPD   (CX)(R8*1), Y0, Y0
+	VMULPD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPD  (DX)(R8*1), Y0, Y0
+	VMULPD  (R9)(R8*1), Y0, Y0
+	VMULPD  (R10)(R8*1), Y0, Y0
+	VMULPD  (R11)(R8*1), Y0, Y0
+	VMULPD  (R12)(R8*1), Y0, Y0
+	VMULPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMULPD   (DX)(R8*1), Y0, Y0
+	VMULPD   32(DX)(R8*1), Y1, Y1
+	VMULPD   (R9)(R8*1), Y0, Y0
+	VMULPD   32(R9)(R8*1), Y1, Y1
+	VMULPD   (R10)(R8*1), Y0, Y0
+	VMULPD   32(R10)(R8*1), Y1, Y1
+	VMULPD   (R11)(R8*1), Y0, Y0
+	VMULPD   32(R11)(R8*1), Y1, Y1
+	VMULPD   (R12)(R8*1), Y0, Y0
+	VMULPD   32(R12)(R8*1), Y1, Y1
+	VMULPD   (R13)(R8*1), Y0, Y0
+	VMULPD   32(R13)(R8*1), Y1, Y1
+	VMULPD   (CX)(R8*1), Y0, Y0
+	VMULPD   32(CX)(R8*1), Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPD  (DX)(R8*1), Y0, Y0
+	VMULPD  (R9)(R8*1), Y0, Y0
+	VMULPD  (R10)(R8*1), Y0, Y0
+	VMULPD  (R11)(R8*1), Y0, Y0
+	VMULPD  (R12)(R8*1), Y0, Y0
+	VMULPD  (R13)(R8*1), Y0, Y0
+	VMULPD  (CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
+
+done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
+	VZEROUPPER
+	RET
+
+// func avx2MinFloat32(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, MMX+
+TEXT ·avx2MinFloat32(SB), NOSPLIT, $0-40
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ k+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
+	XORQ R8, R8
+	CMPQ DX, $0x02
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VCMPPS   $0x03, Y4, Y0, Y6
+	VMINPS   Y4, Y0, Y5
+	VMINPS   Y0, Y4, Y0
+	VORPS    Y5, Y0, Y0
+	VORPS    Y6, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y4
+	VCMPPS   $0x03, Y4, Y1, Y6
+	VMINPS   Y4, Y1, Y5
+	VMINPS   Y1, Y4, Y1
+	VORPS    Y5, Y1, Y1
+	VORPS    Y6, Y1, Y1
+	VMOVDQU  64(CX)(R8*1), Y4
+	VCMPPS   $0x03, Y4, Y2, Y6
+	VMINPS   Y4, Y2, Y5
+	VMINPS   Y2, Y4, Y2
+	VORPS    Y5, Y2, Y2
+	VORPS    Y6, Y2, Y2
+	VMOVDQU  96(CX)(R8*1), Y4
+	VCMPPS   $0x03, Y4, Y3, Y6
+	VMINPS   Y4, Y3, Y5
+	VMINPS   Y3, Y4, Y3
+	VORPS    Y5, Y3, Y3
+	VORPS    Y6, Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (CX)(R8*1), Y1
 	VCMPPS  $0x03, Y1, Y0, Y3
 	VMINPS  Y1, Y0, Y2
 	VMINPS  Y0, Y1, Y0
@@ -3942,210 +12976,822 @@ pairOne:
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources2One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VMOVDQU (DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y0, Y10
-	VMINPS  Y8, Y0, Y9
-	VMINPS  Y0, Y8, Y0
-	VORPS   Y9, Y0, Y0
-	VORPS   Y10, Y0, Y0
-	VMOVDQU 32(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y1, Y10
-	VMINPS  Y8, Y1, Y9
-	VMINPS  Y1, Y8, Y1
-	VORPS   Y9, Y1, Y1
-	VORPS   Y10, Y1, Y1
-	VMOVDQU 64(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y2, Y10
-	VMINPS  Y8, Y2, Y9
-	VMINPS  Y2, Y8, Y2
-	VORPS   Y9, Y2, Y2
-	VORPS   Y10, Y2, Y2
-	VMOVDQU 96(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y3, Y10
-	VMINPS  Y8, Y3, Y9
-	VMINPS  Y3, Y8, Y3
-	VORPS   Y9, Y3, Y3
-	VORPS   Y10, Y3, Y3
-	VMOVDQU 128(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y4, Y10
-	VMINPS  Y8, Y4, Y9
-	VMINPS  Y4, Y8, Y4
-	VORPS   Y9, Y4, Y4
-	VORPS   Y10, Y4, Y4
-	VMOVDQU 160(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y5, Y10
-	VMINPS  Y8, Y5, Y9
-	VMINPS  Y5, Y8, Y5
-	VORPS   Y9, Y5, Y5
-	VORPS   Y10, Y5, Y5
-	VMOVDQU 192(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y6, Y10
-	VMINPS  Y8, Y6, Y9
-	VMINPS  Y6, Y8, Y6
-	VORPS   Y9, Y6, Y6
-	VORPS   Y10, Y6, Y6
-	VMOVDQU 224(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y7, Y10
-	VMINPS  Y8, Y7, Y9
-	VMINPS  Y7, Y8, Y7
-	VORPS   Y9, Y7, Y7
-	VORPS   Y10, Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of3:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VMOVDQU (DI)(R8*1), Y1
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
 	VCMPPS  $0x03, Y1, Y0, Y3
 	VMINPS  Y1, Y0, Y2
 	VMINPS  Y0, Y1, Y0
 	VORPS   Y2, Y0, Y0
 	VORPS   Y3, Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R11)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R12)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R12)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R11)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R12)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R12)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R12)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R13)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R13)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMINPS   Y2, Y0, Y3
+	VMINPS   Y0, Y2, Y0
+	VORPS    Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMINPS   Y2, Y1, Y3
+	VMINPS   Y1, Y2, Y1
+	VORPS    Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R11)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R12)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R13)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MaxFloat32(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX
-TEXT ·avx2MaxFloat32(SB), NOSPLIT, $0-32
+// func avx2MaxFloat32(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, MMX+
+TEXT ·avx2MaxFloat32(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VMOVDQU (DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y0, Y10
-	VMAXPS  Y8, Y0, Y9
-	VMAXPS  Y0, Y8, Y0
-	VANDPS  Y9, Y0, Y0
-	VORPS   Y10, Y0, Y0
-	VMOVDQU 32(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y1, Y10
-	VMAXPS  Y8, Y1, Y9
-	VMAXPS  Y1, Y8, Y1
-	VANDPS  Y9, Y1, Y1
-	VORPS   Y10, Y1, Y1
-	VMOVDQU 64(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y2, Y10
-	VMAXPS  Y8, Y2, Y9
-	VMAXPS  Y2, Y8, Y2
-	VANDPS  Y9, Y2, Y2
-	VORPS   Y10, Y2, Y2
-	VMOVDQU 96(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y3, Y10
-	VMAXPS  Y8, Y3, Y9
-	VMAXPS  Y3, Y8, Y3
-	VANDPS  Y9, Y3, Y3
-	VORPS   Y10, Y3, Y3
-	VMOVDQU 128(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y4, Y10
-	VMAXPS  Y8, Y4, Y9
-	VMAXPS  Y4, Y8, Y4
-	VANDPS  Y9, Y4, Y4
-	VORPS   Y10, Y4, Y4
-	VMOVDQU 160(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y5, Y10
-	VMAXPS  Y8, Y5, Y9
-	VMAXPS  Y5, Y8, Y5
-	VANDPS  Y9, Y5, Y5
-	VORPS   Y10, Y5, Y5
-	VMOVDQU 192(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y6, Y10
-	VMAXPS  Y8, Y6, Y9
-	VMAXPS  Y6, Y8, Y6
-	VANDPS  Y9, Y6, Y6
-	VORPS   Y10, Y6, Y6
-	VMOVDQU 224(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y7, Y10
-	VMAXPS  Y8, Y7, Y9
-	VMAXPS  Y7, Y8, Y7
-	VANDPS  Y9, Y7, Y7
-	VORPS   Y10, Y7, Y7
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VCMPPS   $0x03, Y4, Y0, Y6
+	VMAXPS   Y4, Y0, Y5
+	VMAXPS   Y0, Y4, Y0
+	VANDPS   Y5, Y0, Y0
+	VORPS    Y6, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y4
+	VCMPPS   $0x03, Y4, Y1, Y6
+	VMAXPS   Y4, Y1, Y5
+	VMAXPS   Y1, Y4, Y1
+	VANDPS   Y5, Y1, Y1
+	VORPS    Y6, Y1, Y1
+	VMOVDQU  64(CX)(R8*1), Y4
+	VCMPPS   $0x03, Y4, Y2, Y6
+	VMAXPS   Y4, Y2, Y5
+	VMAXPS   Y2, Y4, Y2
+	VANDPS   Y5, Y2, Y2
+	VORPS    Y6, Y2, Y2
+	VMOVDQU  96(CX)(R8*1), Y4
+	VCMPPS   $0x03, Y4, Y3, Y6
+	VMAXPS   Y4, Y3, Y5
+	VMAXPS   Y3, Y4, Y3
+	VANDPS   Y5, Y3, Y3
+	VORPS    Y6, Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
 	VMOVDQU Y2, 64(AX)(R8*1)
 	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
 
-pairRest:
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU (DI)(R8*1), Y1
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (CX)(R8*1), Y1
 	VCMPPS  $0x03, Y1, Y0, Y3
 	VMAXPS  Y1, Y0, Y2
 	VMAXPS  Y0, Y1, Y0
@@ -4154,210 +13800,822 @@ pairOne:
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources2One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VMOVDQU (DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y0, Y10
-	VMAXPS  Y8, Y0, Y9
-	VMAXPS  Y0, Y8, Y0
-	VANDPS  Y9, Y0, Y0
-	VORPS   Y10, Y0, Y0
-	VMOVDQU 32(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y1, Y10
-	VMAXPS  Y8, Y1, Y9
-	VMAXPS  Y1, Y8, Y1
-	VANDPS  Y9, Y1, Y1
-	VORPS   Y10, Y1, Y1
-	VMOVDQU 64(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y2, Y10
-	VMAXPS  Y8, Y2, Y9
-	VMAXPS  Y2, Y8, Y2
-	VANDPS  Y9, Y2, Y2
-	VORPS   Y10, Y2, Y2
-	VMOVDQU 96(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y3, Y10
-	VMAXPS  Y8, Y3, Y9
-	VMAXPS  Y3, Y8, Y3
-	VANDPS  Y9, Y3, Y3
-	VORPS   Y10, Y3, Y3
-	VMOVDQU 128(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y4, Y10
-	VMAXPS  Y8, Y4, Y9
-	VMAXPS  Y4, Y8, Y4
-	VANDPS  Y9, Y4, Y4
-	VORPS   Y10, Y4, Y4
-	VMOVDQU 160(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y5, Y10
-	VMAXPS  Y8, Y5, Y9
-	VMAXPS  Y5, Y8, Y5
-	VANDPS  Y9, Y5, Y5
-	VORPS   Y10, Y5, Y5
-	VMOVDQU 192(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y6, Y10
-	VMAXPS  Y8, Y6, Y9
-	VMAXPS  Y6, Y8, Y6
-	VANDPS  Y9, Y6, Y6
-	VORPS   Y10, Y6, Y6
-	VMOVDQU 224(DI)(R8*1), Y8
-	VCMPPS  $0x03, Y8, Y7, Y10
-	VMAXPS  Y8, Y7, Y9
-	VMAXPS  Y7, Y8, Y7
-	VANDPS  Y9, Y7, Y7
-	VORPS   Y10, Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of3:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VMOVDQU (DI)(R8*1), Y1
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
 	VCMPPS  $0x03, Y1, Y0, Y3
 	VMAXPS  Y1, Y0, Y2
 	VMAXPS  Y0, Y1, Y0
 	VANDPS  Y2, Y0, Y0
 	VORPS   Y3, Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R11)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R12)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R12)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R11)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R12)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R12)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R12)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (R13)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(R13)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y0, Y4
+	VMAXPS   Y2, Y0, Y3
+	VMAXPS   Y0, Y2, Y0
+	VANDPS   Y3, Y0, Y0
+	VORPS    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPS   $0x03, Y2, Y1, Y4
+	VMAXPS   Y2, Y1, Y3
+	VMAXPS   Y1, Y2, Y1
+	VANDPS   Y3, Y1, Y1
+	VORPS    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R11)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R12)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (R13)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MinFloat64(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX
-TEXT ·avx2MinFloat64(SB), NOSPLIT, $0-32
+// func avx2MinFloat64(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, MMX+
+TEXT ·avx2MinFloat64(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VMOVDQU (DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y0, Y10
-	VMINPD  Y8, Y0, Y9
-	VMINPD  Y0, Y8, Y0
-	VORPD   Y9, Y0, Y0
-	VORPD   Y10, Y0, Y0
-	VMOVDQU 32(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y1, Y10
-	VMINPD  Y8, Y1, Y9
-	VMINPD  Y1, Y8, Y1
-	VORPD   Y9, Y1, Y1
-	VORPD   Y10, Y1, Y1
-	VMOVDQU 64(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y2, Y10
-	VMINPD  Y8, Y2, Y9
-	VMINPD  Y2, Y8, Y2
-	VORPD   Y9, Y2, Y2
-	VORPD   Y10, Y2, Y2
-	VMOVDQU 96(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y3, Y10
-	VMINPD  Y8, Y3, Y9
-	VMINPD  Y3, Y8, Y3
-	VORPD   Y9, Y3, Y3
-	VORPD   Y10, Y3, Y3
-	VMOVDQU 128(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y4, Y10
-	VMINPD  Y8, Y4, Y9
-	VMINPD  Y4, Y8, Y4
-	VORPD   Y9, Y4, Y4
-	VORPD   Y10, Y4, Y4
-	VMOVDQU 160(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y5, Y10
-	VMINPD  Y8, Y5, Y9
-	VMINPD  Y5, Y8, Y5
-	VORPD   Y9, Y5, Y5
-	VORPD   Y10, Y5, Y5
-	VMOVDQU 192(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y6, Y10
-	VMINPD  Y8, Y6, Y9
-	VMINPD  Y6, Y8, Y6
-	VORPD   Y9, Y6, Y6
-	VORPD   Y10, Y6, Y6
-	VMOVDQU 224(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y7, Y10
-	VMINPD  Y8, Y7, Y9
-	VMINPD  Y7, Y8, Y7
-	VORPD   Y9, Y7, Y7
-	VORPD   Y10, Y7, Y7
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VCMPPD   $0x03, Y4, Y0, Y6
+	VMINPD   Y4, Y0, Y5
+	VMINPD   Y0, Y4, Y0
+	VORPD    Y5, Y0, Y0
+	VORPD    Y6, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y4
+	VCMPPD   $0x03, Y4, Y1, Y6
+	VMINPD   Y4, Y1, Y5
+	VMINPD   Y1, Y4, Y1
+	VORPD    Y5, Y1, Y1
+	VORPD    Y6, Y1, Y1
+	VMOVDQU  64(CX)(R8*1), Y4
+	VCMPPD   $0x03, Y4, Y2, Y6
+	VMINPD   Y4, Y2, Y5
+	VMINPD   Y2, Y4, Y2
+	VORPD    Y5, Y2, Y2
+	VORPD    Y6, Y2, Y2
+	VMOVDQU  96(CX)(R8*1), Y4
+	VCMPPD   $0x03, Y4, Y3, Y6
+	VMINPD   Y4, Y3, Y5
+	VMINPD   Y3, Y4, Y3
+	VORPD    Y5, Y3, Y3
+	VORPD    Y6, Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
 	VMOVDQU Y2, 64(AX)(R8*1)
 	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
 
-pairRest:
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU (DI)(R8*1), Y1
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (CX)(R8*1), Y1
 	VCMPPD  $0x03, Y1, Y0, Y3
 	VMINPD  Y1, Y0, Y2
 	VMINPD  Y0, Y1, Y0
@@ -4366,210 +14624,822 @@ pairOne:
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources2One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VMOVDQU (DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y0, Y10
-	VMINPD  Y8, Y0, Y9
-	VMINPD  Y0, Y8, Y0
-	VORPD   Y9, Y0, Y0
-	VORPD   Y10, Y0, Y0
-	VMOVDQU 32(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y1, Y10
-	VMINPD  Y8, Y1, Y9
-	VMINPD  Y1, Y8, Y1
-	VORPD   Y9, Y1, Y1
-	VORPD   Y10, Y1, Y1
-	VMOVDQU 64(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y2, Y10
-	VMINPD  Y8, Y2, Y9
-	VMINPD  Y2, Y8, Y2
-	VORPD   Y9, Y2, Y2
-	VORPD   Y10, Y2, Y2
-	VMOVDQU 96(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y3, Y10
-	VMINPD  Y8, Y3, Y9
-	VMINPD  Y3, Y8, Y3
-	VORPD   Y9, Y3, Y3
-	VORPD   Y10, Y3, Y3
-	VMOVDQU 128(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y4, Y10
-	VMINPD  Y8, Y4, Y9
-	VMINPD  Y4, Y8, Y4
-	VORPD   Y9, Y4, Y4
-	VORPD   Y10, Y4, Y4
-	VMOVDQU 160(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y5, Y10
-	VMINPD  Y8, Y5, Y9
-	VMINPD  Y5, Y8, Y5
-	VORPD   Y9, Y5, Y5
-	VORPD   Y10, Y5, Y5
-	VMOVDQU 192(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y6, Y10
-	VMINPD  Y8, Y6, Y9
-	VMINPD  Y6, Y8, Y6
-	VORPD   Y9, Y6, Y6
-	VORPD   Y10, Y6, Y6
-	VMOVDQU 224(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y7, Y10
-	VMINPD  Y8, Y7, Y9
-	VMINPD  Y7, Y8, Y7
-	VORPD   Y9, Y7, Y7
-	VORPD   Y10, Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of3:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VMOVDQU (DI)(R8*1), Y1
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
 	VCMPPD  $0x03, Y1, Y0, Y3
 	VMINPD  Y1, Y0, Y2
 	VMINPD  Y0, Y1, Y0
 	VORPD   Y2, Y0, Y0
 	VORPD   Y3, Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R11)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R12)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R12)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R11)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R12)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R12)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R12)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R13)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R13)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMINPD   Y2, Y0, Y3
+	VMINPD   Y0, Y2, Y0
+	VORPD    Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMINPD   Y2, Y1, Y3
+	VMINPD   Y1, Y2, Y1
+	VORPD    Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R11)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R12)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R13)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MaxFloat64(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX
-TEXT ·avx2MaxFloat64(SB), NOSPLIT, $0-32
+// func avx2MaxFloat64(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, MMX+
+TEXT ·avx2MaxFloat64(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
-	CMPQ BX, $0x00000100
-	JLT  pairRest
+	JNE  not2
+	MOVQ 8(CX), CX
+	CMPQ BX, $0x00000080
+	JLT  sources2Rest
 
-pairStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	VMOVDQU (DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y0, Y10
-	VMAXPD  Y8, Y0, Y9
-	VMAXPD  Y0, Y8, Y0
-	VANDPD  Y9, Y0, Y0
-	VORPD   Y10, Y0, Y0
-	VMOVDQU 32(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y1, Y10
-	VMAXPD  Y8, Y1, Y9
-	VMAXPD  Y1, Y8, Y1
-	VANDPD  Y9, Y1, Y1
-	VORPD   Y10, Y1, Y1
-	VMOVDQU 64(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y2, Y10
-	VMAXPD  Y8, Y2, Y9
-	VMAXPD  Y2, Y8, Y2
-	VANDPD  Y9, Y2, Y2
-	VORPD   Y10, Y2, Y2
-	VMOVDQU 96(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y3, Y10
-	VMAXPD  Y8, Y3, Y9
-	VMAXPD  Y3, Y8, Y3
-	VANDPD  Y9, Y3, Y3
-	VORPD   Y10, Y3, Y3
-	VMOVDQU 128(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y4, Y10
-	VMAXPD  Y8, Y4, Y9
-	VMAXPD  Y4, Y8, Y4
-	VANDPD  Y9, Y4, Y4
-	VORPD   Y10, Y4, Y4
-	VMOVDQU 160(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y5, Y10
-	VMAXPD  Y8, Y5, Y9
-	VMAXPD  Y5, Y8, Y5
-	VANDPD  Y9, Y5, Y5
-	VORPD   Y10, Y5, Y5
-	VMOVDQU 192(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y6, Y10
-	VMAXPD  Y8, Y6, Y9
-	VMAXPD  Y6, Y8, Y6
-	VANDPD  Y9, Y6, Y6
-	VORPD   Y10, Y6, Y6
-	VMOVDQU 224(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y7, Y10
-	VMAXPD  Y8, Y7, Y9
-	VMAXPD  Y7, Y8, Y7
-	VANDPD  Y9, Y7, Y7
-	VORPD   Y10, Y7, Y7
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  96(DI)(R8*1), Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VCMPPD   $0x03, Y4, Y0, Y6
+	VMAXPD   Y4, Y0, Y5
+	VMAXPD   Y0, Y4, Y0
+	VANDPD   Y5, Y0, Y0
+	VORPD    Y6, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y4
+	VCMPPD   $0x03, Y4, Y1, Y6
+	VMAXPD   Y4, Y1, Y5
+	VMAXPD   Y1, Y4, Y1
+	VANDPD   Y5, Y1, Y1
+	VORPD    Y6, Y1, Y1
+	VMOVDQU  64(CX)(R8*1), Y4
+	VCMPPD   $0x03, Y4, Y2, Y6
+	VMAXPD   Y4, Y2, Y5
+	VMAXPD   Y2, Y4, Y2
+	VANDPD   Y5, Y2, Y2
+	VORPD    Y6, Y2, Y2
+	VMOVDQU  96(CX)(R8*1), Y4
+	VCMPPD   $0x03, Y4, Y3, Y6
+	VMAXPD   Y4, Y3, Y5
+	VMAXPD   Y3, Y4, Y3
+	VANDPD   Y5, Y3, Y3
+	VORPD    Y6, Y3, Y3
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	JMP      stored4of2
+
+nearstored4of2:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
 	VMOVDQU Y2, 64(AX)(R8*1)
 	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     pairStep
 
-pairRest:
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU (DI)(R8*1), Y1
+sources2One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (CX)(R8*1), Y1
 	VCMPPD  $0x03, Y1, Y0, Y3
 	VMAXPD  Y1, Y0, Y2
 	VMAXPD  Y0, Y1, Y0
@@ -4578,115 +15448,747 @@ pairOne:
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     pairOne
+	JNE     sources2One
 	JMP     done
 
-many:
-	CMPQ BX, $0x00000100
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y0
-	VMOVDQU 32(SI)(R8*1), Y1
-	VMOVDQU 64(SI)(R8*1), Y2
-	VMOVDQU 96(SI)(R8*1), Y3
-	VMOVDQU 128(SI)(R8*1), Y4
-	VMOVDQU 160(SI)(R8*1), Y5
-	VMOVDQU 192(SI)(R8*1), Y6
-	VMOVDQU 224(SI)(R8*1), Y7
-	MOVQ    $0x00000001, R9
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of3
 
-source:
-	MOVQ    (CX)(R9*8), DI
-	VMOVDQU (DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y0, Y10
-	VMAXPD  Y8, Y0, Y9
-	VMAXPD  Y0, Y8, Y0
-	VANDPD  Y9, Y0, Y0
-	VORPD   Y10, Y0, Y0
-	VMOVDQU 32(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y1, Y10
-	VMAXPD  Y8, Y1, Y9
-	VMAXPD  Y1, Y8, Y1
-	VANDPD  Y9, Y1, Y1
-	VORPD   Y10, Y1, Y1
-	VMOVDQU 64(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y2, Y10
-	VMAXPD  Y8, Y2, Y9
-	VMAXPD  Y2, Y8, Y2
-	VANDPD  Y9, Y2, Y2
-	VORPD   Y10, Y2, Y2
-	VMOVDQU 96(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y3, Y10
-	VMAXPD  Y8, Y3, Y9
-	VMAXPD  Y3, Y8, Y3
-	VANDPD  Y9, Y3, Y3
-	VORPD   Y10, Y3, Y3
-	VMOVDQU 128(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y4, Y10
-	VMAXPD  Y8, Y4, Y9
-	VMAXPD  Y4, Y8, Y4
-	VANDPD  Y9, Y4, Y4
-	VORPD   Y10, Y4, Y4
-	VMOVDQU 160(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y5, Y10
-	VMAXPD  Y8, Y5, Y9
-	VMAXPD  Y5, Y8, Y5
-	VANDPD  Y9, Y5, Y5
-	VORPD   Y10, Y5, Y5
-	VMOVDQU 192(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y6, Y10
-	VMAXPD  Y8, Y6, Y9
-	VMAXPD  Y6, Y8, Y6
-	VANDPD  Y9, Y6, Y6
-	VORPD   Y10, Y6, Y6
-	VMOVDQU 224(DI)(R8*1), Y8
-	VCMPPD  $0x03, Y8, Y7, Y10
-	VMAXPD  Y8, Y7, Y9
-	VMAXPD  Y7, Y8, Y7
-	VANDPD  Y9, Y7, Y7
-	VORPD   Y10, Y7, Y7
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     source
+nearstored2of3:
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-	VMOVDQU Y4, 128(AX)(R8*1)
-	VMOVDQU Y5, 160(AX)(R8*1)
-	VMOVDQU Y6, 192(AX)(R8*1)
-	VMOVDQU Y7, 224(AX)(R8*1)
-	ADDQ    $0x00000100, R8
-	SUBQ    $0x00000100, BX
-	CMPQ    BX, $0x00000100
-	JGE     manyStep
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y0
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ    (CX)(R9*8), DI
-	VMOVDQU (DI)(R8*1), Y1
+sources3One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
 	VCMPPD  $0x03, Y1, Y0, Y3
 	VMAXPD  Y1, Y0, Y2
 	VMAXPD  Y0, Y1, Y0
 	VANDPD  Y2, Y0, Y0
 	VORPD   Y3, Y0, Y0
-	INCQ    R9
-	CMPQ    R9, DX
-	JLT     sourceOfOne
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
 	ADDQ    $0x20, R8
 	SUBQ    $0x20, BX
-	JNE     manyOne
+	JNE     sources3One
+	JMP     done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources4One
+	JMP     done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources5One
+	JMP     done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R11)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources6One
+	JMP     done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R12)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R12)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R11)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R12)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources7One
+	JMP     done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R12)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R12)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (R13)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(R13)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y0, Y4
+	VMAXPD   Y2, Y0, Y3
+	VMAXPD   Y0, Y2, Y0
+	VANDPD   Y3, Y0, Y0
+	VORPD    Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VCMPPD   $0x03, Y2, Y1, Y4
+	VMAXPD   Y2, Y1, Y3
+	VMAXPD   Y1, Y2, Y1
+	VANDPD   Y3, Y1, Y1
+	VORPD    Y4, Y1, Y1
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (DX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R9)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R10)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R11)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R12)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (R13)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+	SUBQ    $0x20, BX
+	JNE     sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
@@ -4808,348 +16310,1541 @@ done:
 	VZEROUPPER
 	RET
 
-// func avx2SumFloat16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, F16C
-TEXT ·avx2SumFloat16(SB), NOSPLIT, $0-32
+// func avx2SumFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·avx2SumFloat16(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
+	JNE  not2
+	MOVQ 8(CX), CX
 	CMPQ BX, $0x00000080
-	JLT  pairRest
+	JLT  sources2Rest
 
-pairStep:
-	VCVTPH2PS (SI)(R8*1), Y0
-	VCVTPH2PS 16(SI)(R8*1), Y1
-	VCVTPH2PS 32(SI)(R8*1), Y2
-	VCVTPH2PS 48(SI)(R8*1), Y3
-	VCVTPH2PS 64(SI)(R8*1), Y4
-	VCVTPH2PS 80(SI)(R8*1), Y5
-	VCVTPH2PS 96(SI)(R8*1), Y6
-	VCVTPH2PS 112(SI)(R8*1), Y7
-	VCVTPH2PS (DI)(R8*1), Y8
-	VCVTPH2PS 16(DI)(R8*1), Y9
-	VADDPS    Y8, Y0, Y0
-	VADDPS    Y9, Y1, Y1
-	VCVTPH2PS 32(DI)(R8*1), Y8
-	VCVTPH2PS 48(DI)(R8*1), Y9
-	VADDPS    Y8, Y2, Y2
-	VADDPS    Y9, Y3, Y3
-	VCVTPH2PS 64(DI)(R8*1), Y8
-	VCVTPH2PS 80(DI)(R8*1), Y9
-	VADDPS    Y8, Y4, Y4
-	VADDPS    Y9, Y5, Y5
-	VCVTPH2PS 96(DI)(R8*1), Y8
-	VCVTPH2PS 112(DI)(R8*1), Y9
-	VADDPS    Y8, Y6, Y6
-	VADDPS    Y9, Y7, Y7
-	VCVTPS2PH $0x00, Y0, (AX)(R8*1)
-	VCVTPS2PH $0x00, Y1, 16(AX)(R8*1)
-	VCVTPS2PH $0x00, Y2, 32(AX)(R8*1)
-	VCVTPS2PH $0x00, Y3, 48(AX)(R8*1)
-	VCVTPS2PH $0x00, Y4, 64(AX)(R8*1)
-	VCVTPS2PH $0x00, Y5, 80(AX)(R8*1)
-	VCVTPS2PH $0x00, Y6, 96(AX)(R8*1)
-	VCVTPS2PH $0x00, Y7, 112(AX)(R8*1)
-	ADDQ      $0x00000080, R8
-	SUBQ      $0x00000080, BX
-	CMPQ      BX, $0x00000080
-	JGE       pairStep
+sources2Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   64(DI)(R8*1), Y4
+	VCVTPH2PS   80(DI)(R8*1), Y5
+	VCVTPH2PS   96(DI)(R8*1), Y6
+	VCVTPH2PS   112(DI)(R8*1), Y7
+	VCVTPH2PS   (CX)(R8*1), Y8
+	VCVTPH2PS   16(CX)(R8*1), Y9
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y9, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y8
+	VCVTPH2PS   48(CX)(R8*1), Y9
+	VADDPS      Y8, Y2, Y2
+	VADDPS      Y9, Y3, Y3
+	VCVTPH2PS   64(CX)(R8*1), Y8
+	VCVTPH2PS   80(CX)(R8*1), Y9
+	VADDPS      Y8, Y4, Y4
+	VADDPS      Y9, Y5, Y5
+	VCVTPH2PS   96(CX)(R8*1), Y8
+	VCVTPH2PS   112(CX)(R8*1), Y9
+	VADDPS      Y8, Y6, Y6
+	VADDPS      Y9, Y7, Y7
+	VCVTPS2PH   $0x00, Y0, X10
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y10, Y0
+	VCVTPS2PH   $0x00, Y2, X10
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y10, Y1
+	VCVTPS2PH   $0x00, Y4, X10
+	VCVTPS2PH   $0x00, Y5, X2
+	VINSERTI128 $0x01, X2, Y10, Y2
+	VCVTPS2PH   $0x00, Y6, X10
+	VCVTPS2PH   $0x00, Y7, X3
+	VINSERTI128 $0x01, X3, Y10, Y3
+	TESTQ       SI, SI
+	JEQ         nearstored4of2
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	VMOVNTDQ    Y2, 64(AX)(R8*1)
+	VMOVNTDQ    Y3, 96(AX)(R8*1)
+	JMP         stored4of2
 
-pairRest:
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VCVTPH2PS (SI)(R8*1), Y0
-	VCVTPH2PS 16(SI)(R8*1), Y1
-	VCVTPH2PS (DI)(R8*1), Y2
-	VCVTPH2PS 16(DI)(R8*1), Y3
-	VADDPS    Y2, Y0, Y0
-	VADDPS    Y3, Y1, Y1
-	VCVTPS2PH $0x00, Y0, (AX)(R8*1)
-	VCVTPS2PH $0x00, Y1, 16(AX)(R8*1)
-	ADDQ      $0x20, R8
-	SUBQ      $0x20, BX
-	JNE       pairOne
-	JMP       done
+sources2One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X10
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y10, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources2One
+	JMP         done
 
-many:
-	CMPQ BX, $0x00000080
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VCVTPH2PS (SI)(R8*1), Y0
-	VCVTPH2PS 16(SI)(R8*1), Y1
-	VCVTPH2PS 32(SI)(R8*1), Y2
-	VCVTPH2PS 48(SI)(R8*1), Y3
-	VCVTPH2PS 64(SI)(R8*1), Y4
-	VCVTPH2PS 80(SI)(R8*1), Y5
-	VCVTPH2PS 96(SI)(R8*1), Y6
-	VCVTPH2PS 112(SI)(R8*1), Y7
-	MOVQ      $0x00000001, R9
+sources3Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   (DX)(R8*1), Y4
+	VCVTPH2PS   16(DX)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(DX)(R8*1), Y4
+	VCVTPH2PS   48(DX)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (CX)(R8*1), Y4
+	VCVTPH2PS   16(CX)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y4
+	VCVTPH2PS   48(CX)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VCVTPS2PH   $0x00, Y2, X6
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y6, Y1
+	TESTQ       SI, SI
+	JEQ         nearstored2of3
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	JMP         stored2of3
 
-source:
-	MOVQ      (CX)(R9*8), DI
-	VCVTPH2PS (DI)(R8*1), Y8
-	VCVTPH2PS 16(DI)(R8*1), Y9
-	VADDPS    Y8, Y0, Y0
-	VADDPS    Y9, Y1, Y1
-	VCVTPH2PS 32(DI)(R8*1), Y8
-	VCVTPH2PS 48(DI)(R8*1), Y9
-	VADDPS    Y8, Y2, Y2
-	VADDPS    Y9, Y3, Y3
-	VCVTPH2PS 64(DI)(R8*1), Y8
-	VCVTPH2PS 80(DI)(R8*1), Y9
-	VADDPS    Y8, Y4, Y4
-	VADDPS    Y9, Y5, Y5
-	VCVTPH2PS 96(DI)(R8*1), Y8
-	VCVTPH2PS 112(DI)(R8*1), Y9
-	VADDPS    Y8, Y6, Y6
-	VADDPS    Y9, Y7, Y7
-	INCQ      R9
-	CMPQ      R9, DX
-	JLT       source
-	VCVTPS2PH $0x00, Y0, (AX)(R8*1)
-	VCVTPS2PH $0x00, Y1, 16(AX)(R8*1)
-	VCVTPS2PH $0x00, Y2, 32(AX)(R8*1)
-	VCVTPS2PH $0x00, Y3, 48(AX)(R8*1)
-	VCVTPS2PH $0x00, Y4, 64(AX)(R8*1)
-	VCVTPS2PH $0x00, Y5, 80(AX)(R8*1)
-	VCVTPS2PH $0x00, Y6, 96(AX)(R8*1)
-	VCVTPS2PH $0x00, Y7, 112(AX)(R8*1)
-	ADDQ      $0x00000080, R8
-	SUBQ      $0x00000080, BX
-	CMPQ      BX, $0x00000080
-	JGE       manyStep
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VCVTPH2PS (SI)(R8*1), Y0
-	VCVTPH2PS 16(SI)(R8*1), Y1
-	MOVQ      $0x00000001, R9
+sources3One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (DX)(R8*1), Y2
+	VCVTPH2PS   16(DX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources3One
+	JMP         done
 
-sourceOfOne:
-	MOVQ      (CX)(R9*8), DI
-	VCVTPH2PS (DI)(R8*1), Y2
-	VCVTPH2PS 16(DI)(R8*1), Y3
-	VADDPS    Y2, Y0, Y0
-	VADDPS    Y3, Y1, Y1
-	INCQ      R9
-	CMPQ      R9, DX
-	JLT       sourceOfOne
-	VCVTPS2PH $0x00, Y0, (AX)(R8*1)
-	VCVTPS2PH $0x00, Y1, 16(AX)(R8*1)
-	ADDQ      $0x20, R8
-	SUBQ      $0x20, BX
-	JNE       manyOne
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   (DX)(R8*1), Y4
+	VCVTPH2PS   16(DX)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(DX)(R8*1), Y4
+	VCVTPH2PS   48(DX)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R9)(R8*1), Y4
+	VCVTPH2PS   16(R9)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R9)(R8*1), Y4
+	VCVTPH2PS   48(R9)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (CX)(R8*1), Y4
+	VCVTPH2PS   16(CX)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y4
+	VCVTPH2PS   48(CX)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VCVTPS2PH   $0x00, Y2, X6
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y6, Y1
+	TESTQ       SI, SI
+	JEQ         nearstored2of4
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	JMP         stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (DX)(R8*1), Y2
+	VCVTPH2PS   16(DX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R9)(R8*1), Y2
+	VCVTPH2PS   16(R9)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources4One
+	JMP         done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   (DX)(R8*1), Y4
+	VCVTPH2PS   16(DX)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(DX)(R8*1), Y4
+	VCVTPH2PS   48(DX)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R9)(R8*1), Y4
+	VCVTPH2PS   16(R9)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R9)(R8*1), Y4
+	VCVTPH2PS   48(R9)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R10)(R8*1), Y4
+	VCVTPH2PS   16(R10)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R10)(R8*1), Y4
+	VCVTPH2PS   48(R10)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (CX)(R8*1), Y4
+	VCVTPH2PS   16(CX)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y4
+	VCVTPH2PS   48(CX)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VCVTPS2PH   $0x00, Y2, X6
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y6, Y1
+	TESTQ       SI, SI
+	JEQ         nearstored2of5
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	JMP         stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (DX)(R8*1), Y2
+	VCVTPH2PS   16(DX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R9)(R8*1), Y2
+	VCVTPH2PS   16(R9)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R10)(R8*1), Y2
+	VCVTPH2PS   16(R10)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources5One
+	JMP         done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   (DX)(R8*1), Y4
+	VCVTPH2PS   16(DX)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(DX)(R8*1), Y4
+	VCVTPH2PS   48(DX)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R9)(R8*1), Y4
+	VCVTPH2PS   16(R9)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R9)(R8*1), Y4
+	VCVTPH2PS   48(R9)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R10)(R8*1), Y4
+	VCVTPH2PS   16(R10)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R10)(R8*1), Y4
+	VCVTPH2PS   48(R10)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R11)(R8*1), Y4
+	VCVTPH2PS   16(R11)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R11)(R8*1), Y4
+	VCVTPH2PS   48(R11)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (CX)(R8*1), Y4
+	VCVTPH2PS   16(CX)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y4
+	VCVTPH2PS   48(CX)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VCVTPS2PH   $0x00, Y2, X6
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y6, Y1
+	TESTQ       SI, SI
+	JEQ         nearstored2of6
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	JMP         stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (DX)(R8*1), Y2
+	VCVTPH2PS   16(DX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R9)(R8*1), Y2
+	VCVTPH2PS   16(R9)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R10)(R8*1), Y2
+	VCVTPH2PS   16(R10)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R11)(R8*1), Y2
+	VCVTPH2PS   16(R11)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources6One
+	JMP         done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   (DX)(R8*1), Y4
+	VCVTPH2PS   16(DX)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(DX)(R8*1), Y4
+	VCVTPH2PS   48(DX)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R9)(R8*1), Y4
+	VCVTPH2PS   16(R9)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R9)(R8*1), Y4
+	VCVTPH2PS   48(R9)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R10)(R8*1), Y4
+	VCVTPH2PS   16(R10)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R10)(R8*1), Y4
+	VCVTPH2PS   48(R10)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R11)(R8*1), Y4
+	VCVTPH2PS   16(R11)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R11)(R8*1), Y4
+	VCVTPH2PS   48(R11)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R12)(R8*1), Y4
+	VCVTPH2PS   16(R12)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R12)(R8*1), Y4
+	VCVTPH2PS   48(R12)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (CX)(R8*1), Y4
+	VCVTPH2PS   16(CX)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y4
+	VCVTPH2PS   48(CX)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VCVTPS2PH   $0x00, Y2, X6
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y6, Y1
+	TESTQ       SI, SI
+	JEQ         nearstored2of7
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	JMP         stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (DX)(R8*1), Y2
+	VCVTPH2PS   16(DX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R9)(R8*1), Y2
+	VCVTPH2PS   16(R9)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R10)(R8*1), Y2
+	VCVTPH2PS   16(R10)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R11)(R8*1), Y2
+	VCVTPH2PS   16(R11)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R12)(R8*1), Y2
+	VCVTPH2PS   16(R12)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources7One
+	JMP         done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   (DX)(R8*1), Y4
+	VCVTPH2PS   16(DX)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(DX)(R8*1), Y4
+	VCVTPH2PS   48(DX)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R9)(R8*1), Y4
+	VCVTPH2PS   16(R9)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R9)(R8*1), Y4
+	VCVTPH2PS   48(R9)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R10)(R8*1), Y4
+	VCVTPH2PS   16(R10)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R10)(R8*1), Y4
+	VCVTPH2PS   48(R10)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R11)(R8*1), Y4
+	VCVTPH2PS   16(R11)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R11)(R8*1), Y4
+	VCVTPH2PS   48(R11)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R12)(R8*1), Y4
+	VCVTPH2PS   16(R12)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R12)(R8*1), Y4
+	VCVTPH2PS   48(R12)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (R13)(R8*1), Y4
+	VCVTPH2PS   16(R13)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R13)(R8*1), Y4
+	VCVTPH2PS   48(R13)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPH2PS   (CX)(R8*1), Y4
+	VCVTPH2PS   16(CX)(R8*1), Y5
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y4
+	VCVTPH2PS   48(CX)(R8*1), Y5
+	VADDPS      Y4, Y2, Y2
+	VADDPS      Y5, Y3, Y3
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VCVTPS2PH   $0x00, Y2, X6
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y6, Y1
+	TESTQ       SI, SI
+	JEQ         nearstored2of8
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	JMP         stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (DX)(R8*1), Y2
+	VCVTPH2PS   16(DX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R9)(R8*1), Y2
+	VCVTPH2PS   16(R9)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R10)(R8*1), Y2
+	VCVTPH2PS   16(R10)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R11)(R8*1), Y2
+	VCVTPH2PS   16(R11)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R12)(R8*1), Y2
+	VCVTPH2PS   16(R12)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (R13)(R8*1), Y2
+	VCVTPH2PS   16(R13)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2ProdFloat16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, F16C
-TEXT ·avx2ProdFloat16(SB), NOSPLIT, $0-32
+// func avx2ProdFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·avx2ProdFloat16(SB), NOSPLIT, $0-40
 	MOVQ to+0(FP), AX
 	MOVQ from+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ (CX), SI
+	MOVQ past+32(FP), SI
+	MOVQ (CX), DI
 	XORQ R8, R8
 	CMPQ DX, $0x02
-	JNE  many
-	MOVQ 8(CX), DI
+	JNE  not2
+	MOVQ 8(CX), CX
 	CMPQ BX, $0x00000080
-	JLT  pairRest
+	JLT  sources2Rest
 
-pairStep:
-	VCVTPH2PS (SI)(R8*1), Y0
-	VCVTPH2PS 16(SI)(R8*1), Y1
-	VCVTPH2PS 32(SI)(R8*1), Y2
-	VCVTPH2PS 48(SI)(R8*1), Y3
-	VCVTPH2PS 64(SI)(R8*1), Y4
-	VCVTPH2PS 80(SI)(R8*1), Y5
-	VCVTPH2PS 96(SI)(R8*1), Y6
-	VCVTPH2PS 112(SI)(R8*1), Y7
-	VCVTPH2PS (DI)(R8*1), Y8
-	VCVTPH2PS 16(DI)(R8*1), Y9
-	VMULPS    Y8, Y0, Y0
-	VMULPS    Y9, Y1, Y1
-	VCVTPH2PS 32(DI)(R8*1), Y8
-	VCVTPH2PS 48(DI)(R8*1), Y9
-	VMULPS    Y8, Y2, Y2
-	VMULPS    Y9, Y3, Y3
-	VCVTPH2PS 64(DI)(R8*1), Y8
-	VCVTPH2PS 80(DI)(R8*1), Y9
-	VMULPS    Y8, Y4, Y4
-	VMULPS    Y9, Y5, Y5
-	VCVTPH2PS 96(DI)(R8*1), Y8
-	VCVTPH2PS 112(DI)(R8*1), Y9
-	VMULPS    Y8, Y6, Y6
-	VMULPS    Y9, Y7, Y7
-	VCVTPS2PH $0x00, Y0, (AX)(R8*1)
-	VCVTPS2PH $0x00, Y1, 16(AX)(R8*1)
-	VCVTPS2PH $0x00, Y2, 32(AX)(R8*1)
-	VCVTPS2PH $0x00, Y3, 48(AX)(R8*1)
-	VCVTPS2PH $0x00, Y4, 64(AX)(R8*1)
-	VCVTPS2PH $0x00, Y5, 80(AX)(R8*1)
-	VCVTPS2PH $0x00, Y6, 96(AX)(R8*1)
-	VCVTPS2PH $0x00, Y7, 112(AX)(R8*1)
-	ADDQ      $0x00000080, R8
-	SUBQ      $0x00000080, BX
-	CMPQ      BX, $0x00000080
-	JGE       pairStep
+sources2Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   64(DI)(R8*1), Y4
+	VCVTPH2PS   80(DI)(R8*1), Y5
+	VCVTPH2PS   96(DI)(R8*1), Y6
+	VCVTPH2PS   112(DI)(R8*1), Y7
+	VCVTPH2PS   (CX)(R8*1), Y8
+	VCVTPH2PS   16(CX)(R8*1), Y9
+	VMULPS      Y8, Y0, Y0
+	VMULPS      Y9, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y8
+	VCVTPH2PS   48(CX)(R8*1), Y9
+	VMULPS      Y8, Y2, Y2
+	VMULPS      Y9, Y3, Y3
+	VCVTPH2PS   64(CX)(R8*1), Y8
+	VCVTPH2PS   80(CX)(R8*1), Y9
+	VMULPS      Y8, Y4, Y4
+	VMULPS      Y9, Y5, Y5
+	VCVTPH2PS   96(CX)(R8*1), Y8
+	VCVTPH2PS   112(CX)(R8*1), Y9
+	VMULPS      Y8, Y6, Y6
+	VMULPS      Y9, Y7, Y7
+	VCVTPS2PH   $0x00, Y0, X10
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y10, Y0
+	VCVTPS2PH   $0x00, Y2, X10
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y10, Y1
+	VCVTPS2PH   $0x00, Y4, X10
+	VCVTPS2PH   $0x00, Y5, X2
+	VINSERTI128 $0x01, X2, Y10, Y2
+	VCVTPS2PH   $0x00, Y6, X10
+	VCVTPS2PH   $0x00, Y7, X3
+	VINSERTI128 $0x01, X3, Y10, Y3
+	TESTQ       SI, SI
+	JEQ         nearstored4of2
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	VMOVNTDQ    Y2, 64(AX)(R8*1)
+	VMOVNTDQ    Y3, 96(AX)(R8*1)
+	JMP         stored4of2
 
-pairRest:
+nearstored4of2:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU Y3, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VCVTPH2PS (SI)(R8*1), Y0
-	VCVTPH2PS 16(SI)(R8*1), Y1
-	VCVTPH2PS (DI)(R8*1), Y2
-	VCVTPH2PS 16(DI)(R8*1), Y3
-	VMULPS    Y2, Y0, Y0
-	VMULPS    Y3, Y1, Y1
-	VCVTPS2PH $0x00, Y0, (AX)(R8*1)
-	VCVTPS2PH $0x00, Y1, 16(AX)(R8*1)
-	ADDQ      $0x20, R8
-	SUBQ      $0x20, BX
-	JNE       pairOne
-	JMP       done
+sources2One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X10
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y10, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources2One
+	JMP         done
 
-many:
-	CMPQ BX, $0x00000080
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VCVTPH2PS (SI)(R8*1), Y0
-	VCVTPH2PS 16(SI)(R8*1), Y1
-	VCVTPH2PS 32(SI)(R8*1), Y2
-	VCVTPH2PS 48(SI)(R8*1), Y3
-	VCVTPH2PS 64(SI)(R8*1), Y4
-	VCVTPH2PS 80(SI)(R8*1), Y5
-	VCVTPH2PS 96(SI)(R8*1), Y6
-	VCVTPH2PS 112(SI)(R8*1), Y7
-	MOVQ      $0x00000001, R9
+sources3Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   (DX)(R8*1), Y4
+	VCVTPH2PS   16(DX)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(DX)(R8*1), Y4
+	VCVTPH2PS   48(DX)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (CX)(R8*1), Y4
+	VCVTPH2PS   16(CX)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y4
+	VCVTPH2PS   48(CX)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VCVTPS2PH   $0x00, Y2, X6
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y6, Y1
+	TESTQ       SI, SI
+	JEQ         nearstored2of3
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	JMP         stored2of3
 
-source:
-	MOVQ      (CX)(R9*8), DI
-	VCVTPH2PS (DI)(R8*1), Y8
-	VCVTPH2PS 16(DI)(R8*1), Y9
-	VMULPS    Y8, Y0, Y0
-	VMULPS    Y9, Y1, Y1
-	VCVTPH2PS 32(DI)(R8*1), Y8
-	VCVTPH2PS 48(DI)(R8*1), Y9
-	VMULPS    Y8, Y2, Y2
-	VMULPS    Y9, Y3, Y3
-	VCVTPH2PS 64(DI)(R8*1), Y8
-	VCVTPH2PS 80(DI)(R8*1), Y9
-	VMULPS    Y8, Y4, Y4
-	VMULPS    Y9, Y5, Y5
-	VCVTPH2PS 96(DI)(R8*1), Y8
-	VCVTPH2PS 112(DI)(R8*1), Y9
-	VMULPS    Y8, Y6, Y6
-	VMULPS    Y9, Y7, Y7
-	INCQ      R9
-	CMPQ      R9, DX
-	JLT       source
-	VCVTPS2PH $0x00, Y0, (AX)(R8*1)
-	VCVTPS2PH $0x00, Y1, 16(AX)(R8*1)
-	VCVTPS2PH $0x00, Y2, 32(AX)(R8*1)
-	VCVTPS2PH $0x00, Y3, 48(AX)(R8*1)
-	VCVTPS2PH $0x00, Y4, 64(AX)(R8*1)
-	VCVTPS2PH $0x00, Y5, 80(AX)(R8*1)
-	VCVTPS2PH $0x00, Y6, 96(AX)(R8*1)
-	VCVTPS2PH $0x00, Y7, 112(AX)(R8*1)
-	ADDQ      $0x00000080, R8
-	SUBQ      $0x00000080, BX
-	CMPQ      BX, $0x00000080
-	JGE       manyStep
+nearstored2of3:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
 
-manyRest:
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VCVTPH2PS (SI)(R8*1), Y0
-	VCVTPH2PS 16(SI)(R8*1), Y1
-	MOVQ      $0x00000001, R9
+sources3One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (DX)(R8*1), Y2
+	VCVTPH2PS   16(DX)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources3One
+	JMP         done
 
-sourceOfOne:
-	MOVQ      (CX)(R9*8), DI
-	VCVTPH2PS (DI)(R8*1), Y2
-	VCVTPH2PS 16(DI)(R8*1), Y3
-	VMULPS    Y2, Y0, Y0
-	VMULPS    Y3, Y1, Y1
-	INCQ      R9
-	CMPQ      R9, DX
-	JLT       sourceOfOne
-	VCVTPS2PH $0x00, Y0, (AX)(R8*1)
-	VCVTPS2PH $0x00, Y1, 16(AX)(R8*1)
-	ADDQ      $0x20, R8
-	SUBQ      $0x20, BX
-	JNE       manyOne
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   (DX)(R8*1), Y4
+	VCVTPH2PS   16(DX)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(DX)(R8*1), Y4
+	VCVTPH2PS   48(DX)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R9)(R8*1), Y4
+	VCVTPH2PS   16(R9)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R9)(R8*1), Y4
+	VCVTPH2PS   48(R9)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (CX)(R8*1), Y4
+	VCVTPH2PS   16(CX)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y4
+	VCVTPH2PS   48(CX)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VCVTPS2PH   $0x00, Y2, X6
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y6, Y1
+	TESTQ       SI, SI
+	JEQ         nearstored2of4
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	JMP         stored2of4
+
+nearstored2of4:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (DX)(R8*1), Y2
+	VCVTPH2PS   16(DX)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R9)(R8*1), Y2
+	VCVTPH2PS   16(R9)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources4One
+	JMP         done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   (DX)(R8*1), Y4
+	VCVTPH2PS   16(DX)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(DX)(R8*1), Y4
+	VCVTPH2PS   48(DX)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R9)(R8*1), Y4
+	VCVTPH2PS   16(R9)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R9)(R8*1), Y4
+	VCVTPH2PS   48(R9)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R10)(R8*1), Y4
+	VCVTPH2PS   16(R10)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R10)(R8*1), Y4
+	VCVTPH2PS   48(R10)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (CX)(R8*1), Y4
+	VCVTPH2PS   16(CX)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y4
+	VCVTPH2PS   48(CX)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VCVTPS2PH   $0x00, Y2, X6
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y6, Y1
+	TESTQ       SI, SI
+	JEQ         nearstored2of5
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	JMP         stored2of5
+
+nearstored2of5:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (DX)(R8*1), Y2
+	VCVTPH2PS   16(DX)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R9)(R8*1), Y2
+	VCVTPH2PS   16(R9)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R10)(R8*1), Y2
+	VCVTPH2PS   16(R10)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources5One
+	JMP         done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   (DX)(R8*1), Y4
+	VCVTPH2PS   16(DX)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(DX)(R8*1), Y4
+	VCVTPH2PS   48(DX)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R9)(R8*1), Y4
+	VCVTPH2PS   16(R9)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R9)(R8*1), Y4
+	VCVTPH2PS   48(R9)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R10)(R8*1), Y4
+	VCVTPH2PS   16(R10)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R10)(R8*1), Y4
+	VCVTPH2PS   48(R10)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R11)(R8*1), Y4
+	VCVTPH2PS   16(R11)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R11)(R8*1), Y4
+	VCVTPH2PS   48(R11)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (CX)(R8*1), Y4
+	VCVTPH2PS   16(CX)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y4
+	VCVTPH2PS   48(CX)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VCVTPS2PH   $0x00, Y2, X6
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y6, Y1
+	TESTQ       SI, SI
+	JEQ         nearstored2of6
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	JMP         stored2of6
+
+nearstored2of6:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (DX)(R8*1), Y2
+	VCVTPH2PS   16(DX)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R9)(R8*1), Y2
+	VCVTPH2PS   16(R9)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R10)(R8*1), Y2
+	VCVTPH2PS   16(R10)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R11)(R8*1), Y2
+	VCVTPH2PS   16(R11)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources6One
+	JMP         done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   (DX)(R8*1), Y4
+	VCVTPH2PS   16(DX)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(DX)(R8*1), Y4
+	VCVTPH2PS   48(DX)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R9)(R8*1), Y4
+	VCVTPH2PS   16(R9)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R9)(R8*1), Y4
+	VCVTPH2PS   48(R9)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R10)(R8*1), Y4
+	VCVTPH2PS   16(R10)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R10)(R8*1), Y4
+	VCVTPH2PS   48(R10)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R11)(R8*1), Y4
+	VCVTPH2PS   16(R11)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R11)(R8*1), Y4
+	VCVTPH2PS   48(R11)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R12)(R8*1), Y4
+	VCVTPH2PS   16(R12)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R12)(R8*1), Y4
+	VCVTPH2PS   48(R12)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (CX)(R8*1), Y4
+	VCVTPH2PS   16(CX)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y4
+	VCVTPH2PS   48(CX)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VCVTPS2PH   $0x00, Y2, X6
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y6, Y1
+	TESTQ       SI, SI
+	JEQ         nearstored2of7
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	JMP         stored2of7
+
+nearstored2of7:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (DX)(R8*1), Y2
+	VCVTPH2PS   16(DX)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R9)(R8*1), Y2
+	VCVTPH2PS   16(R9)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R10)(R8*1), Y2
+	VCVTPH2PS   16(R10)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R11)(R8*1), Y2
+	VCVTPH2PS   16(R11)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R12)(R8*1), Y2
+	VCVTPH2PS   16(R12)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources7One
+	JMP         done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   32(DI)(R8*1), Y2
+	VCVTPH2PS   48(DI)(R8*1), Y3
+	VCVTPH2PS   (DX)(R8*1), Y4
+	VCVTPH2PS   16(DX)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(DX)(R8*1), Y4
+	VCVTPH2PS   48(DX)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R9)(R8*1), Y4
+	VCVTPH2PS   16(R9)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R9)(R8*1), Y4
+	VCVTPH2PS   48(R9)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R10)(R8*1), Y4
+	VCVTPH2PS   16(R10)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R10)(R8*1), Y4
+	VCVTPH2PS   48(R10)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R11)(R8*1), Y4
+	VCVTPH2PS   16(R11)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R11)(R8*1), Y4
+	VCVTPH2PS   48(R11)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R12)(R8*1), Y4
+	VCVTPH2PS   16(R12)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R12)(R8*1), Y4
+	VCVTPH2PS   48(R12)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (R13)(R8*1), Y4
+	VCVTPH2PS   16(R13)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(R13)(R8*1), Y4
+	VCVTPH2PS   48(R13)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPH2PS   (CX)(R8*1), Y4
+	VCVTPH2PS   16(CX)(R8*1), Y5
+	VMULPS      Y4, Y0, Y0
+	VMULPS      Y5, Y1, Y1
+	VCVTPH2PS   32(CX)(R8*1), Y4
+	VCVTPH2PS   48(CX)(R8*1), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VCVTPS2PH   $0x00, Y2, X6
+	VCVTPS2PH   $0x00, Y3, X1
+	VINSERTI128 $0x01, X1, Y6, Y1
+	TESTQ       SI, SI
+	JEQ         nearstored2of8
+	VMOVNTDQ    Y0, (AX)(R8*1)
+	VMOVNTDQ    Y1, 32(AX)(R8*1)
+	JMP         stored2of8
+
+nearstored2of8:
+	VMOVDQU Y0, (AX)(R8*1)
+	VMOVDQU Y1, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VCVTPH2PS   (DI)(R8*1), Y0
+	VCVTPH2PS   16(DI)(R8*1), Y1
+	VCVTPH2PS   (DX)(R8*1), Y2
+	VCVTPH2PS   16(DX)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R9)(R8*1), Y2
+	VCVTPH2PS   16(R9)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R10)(R8*1), Y2
+	VCVTPH2PS   16(R10)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R11)(R8*1), Y2
+	VCVTPH2PS   16(R11)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R12)(R8*1), Y2
+	VCVTPH2PS   16(R12)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (R13)(R8*1), Y2
+	VCVTPH2PS   16(R13)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPH2PS   (CX)(R8*1), Y2
+	VCVTPH2PS   16(CX)(R8*1), Y3
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VCVTPS2PH   $0x00, Y0, X6
+	VCVTPS2PH   $0x00, Y1, X0
+	VINSERTI128 $0x01, X0, Y6, Y0
+	VMOVDQU     Y0, (AX)(R8*1)
+	ADDQ        $0x20, R8
+	SUBQ        $0x20, BX
+	JNE         sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MinFloat16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MinFloat16(SB), NOSPLIT, $0-32
+// func avx2MinFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MinFloat16(SB), NOSPLIT, $0-40
 	MOVQ     to+0(FP), AX
 	MOVQ     from+8(FP), CX
 	MOVQ     k+16(FP), DX
 	MOVQ     n+24(FP), BX
+	MOVQ     past+32(FP), SI
 	VPCMPEQD Y0, Y0, Y0
 	VPCMPEQD Y1, Y1, Y1
 	VPSRLW   $0x01, Y0, Y0
 	VPSRLW   $0x0b, Y1, Y1
 	VPSLLW   $0x0a, Y1, Y1
-	MOVQ     (CX), SI
+	MOVQ     (CX), DI
 	XORQ     R8, R8
 	CMPQ     DX, $0x02
-	JNE      many
-	MOVQ     8(CX), DI
+	JNE      not2
+	MOVQ     8(CX), CX
 	CMPQ     BX, $0x00000080
-	JLT      pairRest
+	JLT      sources2Rest
 
-pairStep:
-	VMOVDQU  (SI)(R8*1), Y2
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  32(SI)(R8*1), Y4
+	VMOVDQU  32(DI)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y4, Y4
-	VMOVDQU  64(SI)(R8*1), Y6
+	VMOVDQU  64(DI)(R8*1), Y6
 	VPAND    Y0, Y6, Y7
 	VPCMPGTW Y1, Y7, Y7
 	VPSRAW   $0x0f, Y6, Y8
 	VPSRLW   $0x01, Y8, Y8
 	VPXOR    Y8, Y6, Y6
-	VMOVDQU  96(SI)(R8*1), Y8
+	VMOVDQU  96(DI)(R8*1), Y8
 	VPAND    Y0, Y8, Y9
 	VPCMPGTW Y1, Y9, Y9
 	VPSRAW   $0x0f, Y8, Y10
 	VPSRLW   $0x01, Y10, Y10
 	VPXOR    Y10, Y8, Y8
-	VMOVDQU  (DI)(R8*1), Y10
+	VMOVDQU  (CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -5157,7 +17852,7 @@ pairStep:
 	VPXOR    Y12, Y10, Y10
 	VPMINSW  Y10, Y2, Y2
 	VPOR     Y11, Y3, Y3
-	VMOVDQU  32(DI)(R8*1), Y10
+	VMOVDQU  32(CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -5165,7 +17860,7 @@ pairStep:
 	VPXOR    Y12, Y10, Y10
 	VPMINSW  Y10, Y4, Y4
 	VPOR     Y11, Y5, Y5
-	VMOVDQU  64(DI)(R8*1), Y10
+	VMOVDQU  64(CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -5173,7 +17868,7 @@ pairStep:
 	VPXOR    Y12, Y10, Y10
 	VPMINSW  Y10, Y6, Y6
 	VPOR     Y11, Y7, Y7
-	VMOVDQU  96(DI)(R8*1), Y10
+	VMOVDQU  96(CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -5185,39 +17880,50 @@ pairStep:
 	VPSRLW   $0x01, Y10, Y10
 	VPXOR    Y10, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VMOVDQU  Y2, (AX)(R8*1)
-	VPSRAW   $0x0f, Y4, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y4, Y4
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	VMOVDQU  Y4, 32(AX)(R8*1)
-	VPSRAW   $0x0f, Y6, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y6, Y6
+	VPSRAW   $0x0f, Y6, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y6, Y6
 	VPOR     Y7, Y6, Y6
-	VMOVDQU  Y6, 64(AX)(R8*1)
-	VPSRAW   $0x0f, Y8, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y8, Y8
+	VPSRAW   $0x0f, Y8, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y8, Y8
 	VPOR     Y9, Y8, Y8
-	VMOVDQU  Y8, 96(AX)(R8*1)
-	ADDQ     $0x00000080, R8
-	SUBQ     $0x00000080, BX
-	CMPQ     BX, $0x00000080
-	JGE      pairStep
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	VMOVNTDQ Y6, 64(AX)(R8*1)
+	VMOVNTDQ Y8, 96(AX)(R8*1)
+	JMP      stored4of2
 
-pairRest:
+nearstored4of2:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+	VMOVDQU Y6, 64(AX)(R8*1)
+	VMOVDQU Y8, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU  (SI)(R8*1), Y2
+sources2One:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  (DI)(R8*1), Y4
+	VMOVDQU  (CX)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
@@ -5232,118 +17938,98 @@ pairOne:
 	VMOVDQU  Y2, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      pairOne
+	JNE      sources2One
 	JMP      done
 
-many:
-	CMPQ BX, $0x00000080
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU  (SI)(R8*1), Y2
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  32(SI)(R8*1), Y4
+	VMOVDQU  32(DI)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y4, Y4
-	VMOVDQU  64(SI)(R8*1), Y6
+	VMOVDQU  (DX)(R8*1), Y6
 	VPAND    Y0, Y6, Y7
 	VPCMPGTW Y1, Y7, Y7
 	VPSRAW   $0x0f, Y6, Y8
 	VPSRLW   $0x01, Y8, Y8
 	VPXOR    Y8, Y6, Y6
-	VMOVDQU  96(SI)(R8*1), Y8
-	VPAND    Y0, Y8, Y9
-	VPCMPGTW Y1, Y9, Y9
-	VPSRAW   $0x0f, Y8, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y8, Y8
-	MOVQ     $0x00000001, R9
-
-source:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y2, Y2
-	VPOR     Y11, Y3, Y3
-	VMOVDQU  32(DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y4, Y4
-	VPOR     Y11, Y5, Y5
-	VMOVDQU  64(DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y6, Y6
-	VPOR     Y11, Y7, Y7
-	VMOVDQU  96(DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y8, Y8
-	VPOR     Y11, Y9, Y9
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      source
-	VPSRAW   $0x0f, Y2, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y2, Y2
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VMOVDQU  Y2, (AX)(R8*1)
-	VPSRAW   $0x0f, Y4, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y4, Y4
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	VMOVDQU  Y4, 32(AX)(R8*1)
-	VPSRAW   $0x0f, Y6, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y6, Y6
-	VPOR     Y7, Y6, Y6
-	VMOVDQU  Y6, 64(AX)(R8*1)
-	VPSRAW   $0x0f, Y8, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y8, Y8
-	VPOR     Y9, Y8, Y8
-	VMOVDQU  Y8, 96(AX)(R8*1)
-	ADDQ     $0x00000080, R8
-	SUBQ     $0x00000080, BX
-	CMPQ     BX, $0x00000080
-	JGE      manyStep
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of3
 
-manyRest:
+nearstored2of3:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU  (SI)(R8*1), Y2
+sources3One:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	MOVQ     $0x00000001, R9
-
-sourceOfOne:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y4
+	VMOVDQU  (DX)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
@@ -5351,9 +18037,14 @@ sourceOfOne:
 	VPXOR    Y6, Y4, Y4
 	VPMINSW  Y4, Y2, Y2
 	VPOR     Y5, Y3, Y3
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      sourceOfOne
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
@@ -5361,58 +18052,1007 @@ sourceOfOne:
 	VMOVDQU  Y2, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      manyOne
+	JNE      sources3One
+	JMP      done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources4One
+	JMP      done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources5One
+	JMP      done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources6One
+	JMP      done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R12)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources7One
+	JMP      done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R12)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R13)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MaxFloat16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MaxFloat16(SB), NOSPLIT, $0-32
+// func avx2MaxFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MaxFloat16(SB), NOSPLIT, $0-40
 	MOVQ     to+0(FP), AX
 	MOVQ     from+8(FP), CX
 	MOVQ     k+16(FP), DX
 	MOVQ     n+24(FP), BX
+	MOVQ     past+32(FP), SI
 	VPCMPEQD Y0, Y0, Y0
 	VPCMPEQD Y1, Y1, Y1
 	VPSRLW   $0x01, Y0, Y0
 	VPSRLW   $0x0b, Y1, Y1
 	VPSLLW   $0x0a, Y1, Y1
-	MOVQ     (CX), SI
+	MOVQ     (CX), DI
 	XORQ     R8, R8
 	CMPQ     DX, $0x02
-	JNE      many
-	MOVQ     8(CX), DI
+	JNE      not2
+	MOVQ     8(CX), CX
 	CMPQ     BX, $0x00000080
-	JLT      pairRest
+	JLT      sources2Rest
 
-pairStep:
-	VMOVDQU  (SI)(R8*1), Y2
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  32(SI)(R8*1), Y4
+	VMOVDQU  32(DI)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y4, Y4
-	VMOVDQU  64(SI)(R8*1), Y6
+	VMOVDQU  64(DI)(R8*1), Y6
 	VPAND    Y0, Y6, Y7
 	VPCMPGTW Y1, Y7, Y7
 	VPSRAW   $0x0f, Y6, Y8
 	VPSRLW   $0x01, Y8, Y8
 	VPXOR    Y8, Y6, Y6
-	VMOVDQU  96(SI)(R8*1), Y8
+	VMOVDQU  96(DI)(R8*1), Y8
 	VPAND    Y0, Y8, Y9
 	VPCMPGTW Y1, Y9, Y9
 	VPSRAW   $0x0f, Y8, Y10
 	VPSRLW   $0x01, Y10, Y10
 	VPXOR    Y10, Y8, Y8
-	VMOVDQU  (DI)(R8*1), Y10
+	VMOVDQU  (CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -5420,7 +19060,7 @@ pairStep:
 	VPXOR    Y12, Y10, Y10
 	VPMAXSW  Y10, Y2, Y2
 	VPOR     Y11, Y3, Y3
-	VMOVDQU  32(DI)(R8*1), Y10
+	VMOVDQU  32(CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -5428,7 +19068,7 @@ pairStep:
 	VPXOR    Y12, Y10, Y10
 	VPMAXSW  Y10, Y4, Y4
 	VPOR     Y11, Y5, Y5
-	VMOVDQU  64(DI)(R8*1), Y10
+	VMOVDQU  64(CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -5436,7 +19076,7 @@ pairStep:
 	VPXOR    Y12, Y10, Y10
 	VPMAXSW  Y10, Y6, Y6
 	VPOR     Y11, Y7, Y7
-	VMOVDQU  96(DI)(R8*1), Y10
+	VMOVDQU  96(CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -5448,39 +19088,50 @@ pairStep:
 	VPSRLW   $0x01, Y10, Y10
 	VPXOR    Y10, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VMOVDQU  Y2, (AX)(R8*1)
-	VPSRAW   $0x0f, Y4, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y4, Y4
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	VMOVDQU  Y4, 32(AX)(R8*1)
-	VPSRAW   $0x0f, Y6, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y6, Y6
+	VPSRAW   $0x0f, Y6, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y6, Y6
 	VPOR     Y7, Y6, Y6
-	VMOVDQU  Y6, 64(AX)(R8*1)
-	VPSRAW   $0x0f, Y8, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y8, Y8
+	VPSRAW   $0x0f, Y8, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y8, Y8
 	VPOR     Y9, Y8, Y8
-	VMOVDQU  Y8, 96(AX)(R8*1)
-	ADDQ     $0x00000080, R8
-	SUBQ     $0x00000080, BX
-	CMPQ     BX, $0x00000080
-	JGE      pairStep
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	VMOVNTDQ Y6, 64(AX)(R8*1)
+	VMOVNTDQ Y8, 96(AX)(R8*1)
+	JMP      stored4of2
 
-pairRest:
+nearstored4of2:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+	VMOVDQU Y6, 64(AX)(R8*1)
+	VMOVDQU Y8, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU  (SI)(R8*1), Y2
+sources2One:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  (DI)(R8*1), Y4
+	VMOVDQU  (CX)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
@@ -5495,118 +19146,98 @@ pairOne:
 	VMOVDQU  Y2, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      pairOne
+	JNE      sources2One
 	JMP      done
 
-many:
-	CMPQ BX, $0x00000080
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU  (SI)(R8*1), Y2
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  32(SI)(R8*1), Y4
+	VMOVDQU  32(DI)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y4, Y4
-	VMOVDQU  64(SI)(R8*1), Y6
+	VMOVDQU  (DX)(R8*1), Y6
 	VPAND    Y0, Y6, Y7
 	VPCMPGTW Y1, Y7, Y7
 	VPSRAW   $0x0f, Y6, Y8
 	VPSRLW   $0x01, Y8, Y8
 	VPXOR    Y8, Y6, Y6
-	VMOVDQU  96(SI)(R8*1), Y8
-	VPAND    Y0, Y8, Y9
-	VPCMPGTW Y1, Y9, Y9
-	VPSRAW   $0x0f, Y8, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y8, Y8
-	MOVQ     $0x00000001, R9
-
-source:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y2, Y2
-	VPOR     Y11, Y3, Y3
-	VMOVDQU  32(DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y4, Y4
-	VPOR     Y11, Y5, Y5
-	VMOVDQU  64(DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y6, Y6
-	VPOR     Y11, Y7, Y7
-	VMOVDQU  96(DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y8, Y8
-	VPOR     Y11, Y9, Y9
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      source
-	VPSRAW   $0x0f, Y2, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y2, Y2
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VMOVDQU  Y2, (AX)(R8*1)
-	VPSRAW   $0x0f, Y4, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y4, Y4
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	VMOVDQU  Y4, 32(AX)(R8*1)
-	VPSRAW   $0x0f, Y6, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y6, Y6
-	VPOR     Y7, Y6, Y6
-	VMOVDQU  Y6, 64(AX)(R8*1)
-	VPSRAW   $0x0f, Y8, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y8, Y8
-	VPOR     Y9, Y8, Y8
-	VMOVDQU  Y8, 96(AX)(R8*1)
-	ADDQ     $0x00000080, R8
-	SUBQ     $0x00000080, BX
-	CMPQ     BX, $0x00000080
-	JGE      manyStep
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of3
 
-manyRest:
+nearstored2of3:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU  (SI)(R8*1), Y2
+sources3One:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	MOVQ     $0x00000001, R9
-
-sourceOfOne:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y4
+	VMOVDQU  (DX)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
@@ -5614,9 +19245,14 @@ sourceOfOne:
 	VPXOR    Y6, Y4, Y4
 	VPMAXSW  Y4, Y2, Y2
 	VPOR     Y5, Y3, Y3
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      sourceOfOne
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
@@ -5624,9 +19260,957 @@ sourceOfOne:
 	VMOVDQU  Y2, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      manyOne
+	JNE      sources3One
+	JMP      done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources4One
+	JMP      done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources5One
+	JMP      done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources6One
+	JMP      done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R12)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources7One
+	JMP      done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R12)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R13)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
@@ -5644,104 +20228,115 @@ TEXT ·avx2DivideFloat16(SB), NOSPLIT, $0-24
 	JLT          divideRest
 
 divideStep:
-	VCVTPH2PS (AX)(DX*1), Y1
-	VCVTPH2PS 16(AX)(DX*1), Y2
-	VDIVPS    Y0, Y1, Y1
-	VDIVPS    Y0, Y2, Y2
-	VCVTPS2PH $0x00, Y1, (AX)(DX*1)
-	VCVTPS2PH $0x00, Y2, 16(AX)(DX*1)
-	VCVTPH2PS 32(AX)(DX*1), Y1
-	VCVTPH2PS 48(AX)(DX*1), Y2
-	VDIVPS    Y0, Y1, Y1
-	VDIVPS    Y0, Y2, Y2
-	VCVTPS2PH $0x00, Y1, 32(AX)(DX*1)
-	VCVTPS2PH $0x00, Y2, 48(AX)(DX*1)
-	VCVTPH2PS 64(AX)(DX*1), Y1
-	VCVTPH2PS 80(AX)(DX*1), Y2
-	VDIVPS    Y0, Y1, Y1
-	VDIVPS    Y0, Y2, Y2
-	VCVTPS2PH $0x00, Y1, 64(AX)(DX*1)
-	VCVTPS2PH $0x00, Y2, 80(AX)(DX*1)
-	VCVTPH2PS 96(AX)(DX*1), Y1
-	VCVTPH2PS 112(AX)(DX*1), Y2
-	VDIVPS    Y0, Y1, Y1
-	VDIVPS    Y0, Y2, Y2
-	VCVTPS2PH $0x00, Y1, 96(AX)(DX*1)
-	VCVTPS2PH $0x00, Y2, 112(AX)(DX*1)
-	ADDQ      $0x00000080, DX
-	SUBQ      $0x00000080, CX
-	CMPQ      CX, $0x00000080
-	JGE       divideStep
+	VCVTPH2PS   (AX)(DX*1), Y1
+	VCVTPH2PS   16(AX)(DX*1), Y2
+	VDIVPS      Y0, Y1, Y1
+	VDIVPS      Y0, Y2, Y2
+	VCVTPS2PH   $0x00, Y1, X3
+	VCVTPS2PH   $0x00, Y2, X1
+	VINSERTI128 $0x01, X1, Y3, Y1
+	VMOVDQU     Y1, (AX)(DX*1)
+	VCVTPH2PS   32(AX)(DX*1), Y1
+	VCVTPH2PS   48(AX)(DX*1), Y2
+	VDIVPS      Y0, Y1, Y1
+	VDIVPS      Y0, Y2, Y2
+	VCVTPS2PH   $0x00, Y1, X3
+	VCVTPS2PH   $0x00, Y2, X1
+	VINSERTI128 $0x01, X1, Y3, Y1
+	VMOVDQU     Y1, 32(AX)(DX*1)
+	VCVTPH2PS   64(AX)(DX*1), Y1
+	VCVTPH2PS   80(AX)(DX*1), Y2
+	VDIVPS      Y0, Y1, Y1
+	VDIVPS      Y0, Y2, Y2
+	VCVTPS2PH   $0x00, Y1, X3
+	VCVTPS2PH   $0x00, Y2, X1
+	VINSERTI128 $0x01, X1, Y3, Y1
+	VMOVDQU     Y1, 64(AX)(DX*1)
+	VCVTPH2PS   96(AX)(DX*1), Y1
+	VCVTPH2PS   112(AX)(DX*1), Y2
+	VDIVPS      Y0, Y1, Y1
+	VDIVPS      Y0, Y2, Y2
+	VCVTPS2PH   $0x00, Y1, X3
+	VCVTPS2PH   $0x00, Y2, X1
+	VINSERTI128 $0x01, X1, Y3, Y1
+	VMOVDQU     Y1, 96(AX)(DX*1)
+	ADDQ        $0x00000080, DX
+	SUBQ        $0x00000080, CX
+	CMPQ        CX, $0x00000080
+	JGE         divideStep
 
 divideRest:
 	TESTQ CX, CX
 	JEQ   done
 
 divideOne:
-	VCVTPH2PS (AX)(DX*1), Y1
-	VCVTPH2PS 16(AX)(DX*1), Y2
-	VDIVPS    Y0, Y1, Y1
-	VDIVPS    Y0, Y2, Y2
-	VCVTPS2PH $0x00, Y1, (AX)(DX*1)
-	VCVTPS2PH $0x00, Y2, 16(AX)(DX*1)
-	ADDQ      $0x20, DX
-	SUBQ      $0x20, CX
-	JNE       divideOne
+	VCVTPH2PS   (AX)(DX*1), Y1
+	VCVTPH2PS   16(AX)(DX*1), Y2
+	VDIVPS      Y0, Y1, Y1
+	VDIVPS      Y0, Y2, Y2
+	VCVTPS2PH   $0x00, Y1, X3
+	VCVTPS2PH   $0x00, Y2, X1
+	VINSERTI128 $0x01, X1, Y3, Y1
+	VMOVDQU     Y1, (AX)(DX*1)
+	ADDQ        $0x20, DX
+	SUBQ        $0x20, CX
+	JNE         divideOne
 
 done:
 	VZEROUPPER
 	RET
 
-// func avx2SumBFloat16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2SumBFloat16(SB), NOSPLIT, $0-32
+// func avx2SumBFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2SumBFloat16(SB), NOSPLIT, $0-40
 	MOVQ     to+0(FP), AX
 	MOVQ     from+8(FP), CX
 	MOVQ     k+16(FP), DX
 	MOVQ     n+24(FP), BX
+	MOVQ     past+32(FP), SI
 	VPCMPEQD Y0, Y0, Y0
 	VPCMPEQD Y1, Y1, Y1
 	VPCMPEQD Y2, Y2, Y2
 	VPSLLD   $0x10, Y0, Y0
 	VPSRLD   $0x1f, Y1, Y1
 	VPSRLD   $0x11, Y2, Y2
-	MOVQ     (CX), SI
+	MOVQ     (CX), DI
 	XORQ     R8, R8
 	CMPQ     DX, $0x02
-	JNE      many
-	MOVQ     8(CX), DI
+	JNE      not2
+	MOVQ     8(CX), CX
 	CMPQ     BX, $0x00000080
-	JLT      pairRest
+	JLT      sources2Rest
 
-pairStep:
-	VMOVDQU  (SI)(R8*1), Y4
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y4
 	VPSLLD   $0x10, Y4, Y3
 	VPAND    Y0, Y4, Y4
-	VMOVDQU  32(SI)(R8*1), Y6
+	VMOVDQU  32(DI)(R8*1), Y6
 	VPSLLD   $0x10, Y6, Y5
 	VPAND    Y0, Y6, Y6
-	VMOVDQU  64(SI)(R8*1), Y8
+	VMOVDQU  64(DI)(R8*1), Y8
 	VPSLLD   $0x10, Y8, Y7
 	VPAND    Y0, Y8, Y8
-	VMOVDQU  96(SI)(R8*1), Y10
+	VMOVDQU  96(DI)(R8*1), Y10
 	VPSLLD   $0x10, Y10, Y9
 	VPAND    Y0, Y10, Y10
-	VMOVDQU  (DI)(R8*1), Y12
+	VMOVDQU  (CX)(R8*1), Y12
 	VPSLLD   $0x10, Y12, Y11
 	VPAND    Y0, Y12, Y12
 	VADDPS   Y11, Y3, Y3
 	VADDPS   Y12, Y4, Y4
-	VMOVDQU  32(DI)(R8*1), Y12
+	VMOVDQU  32(CX)(R8*1), Y12
 	VPSLLD   $0x10, Y12, Y11
 	VPAND    Y0, Y12, Y12
 	VADDPS   Y11, Y5, Y5
 	VADDPS   Y12, Y6, Y6
-	VMOVDQU  64(DI)(R8*1), Y12
+	VMOVDQU  64(CX)(R8*1), Y12
 	VPSLLD   $0x10, Y12, Y11
 	VPAND    Y0, Y12, Y12
 	VADDPS   Y11, Y7, Y7
 	VADDPS   Y12, Y8, Y8
-	VMOVDQU  96(DI)(R8*1), Y12
+	VMOVDQU  96(CX)(R8*1), Y12
 	VPSLLD   $0x10, Y12, Y11
 	VPAND    Y0, Y12, Y12
 	VADDPS   Y11, Y9, Y9
@@ -5760,66 +20355,77 @@ pairStep:
 	VPOR     Y11, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VMOVDQU  Y3, (AX)(R8*1)
-	VCMPPS   $0x03, Y5, Y5, Y3
-	VPSRLD   $0x10, Y5, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y5, Y5
-	VPOR     Y3, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y3
-	VPSRLD   $0x10, Y6, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y6, Y6
-	VPOR     Y3, Y6, Y6
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y11
+	VPAND    Y1, Y11, Y11
+	VPADDD   Y2, Y11, Y11
+	VPADDD   Y11, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y11
+	VPAND    Y1, Y11, Y11
+	VPADDD   Y2, Y11, Y11
+	VPADDD   Y11, Y6, Y6
+	VPOR     Y4, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	VMOVDQU  Y5, 32(AX)(R8*1)
-	VCMPPS   $0x03, Y7, Y7, Y3
-	VPSRLD   $0x10, Y7, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y7, Y7
-	VPOR     Y3, Y7, Y7
-	VCMPPS   $0x03, Y8, Y8, Y3
-	VPSRLD   $0x10, Y8, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y8, Y8
-	VPOR     Y3, Y8, Y8
+	VCMPPS   $0x03, Y7, Y7, Y4
+	VPSRLD   $0x10, Y7, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y7, Y7
+	VPOR     Y4, Y7, Y7
+	VCMPPS   $0x03, Y8, Y8, Y4
+	VPSRLD   $0x10, Y8, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y8, Y8
+	VPOR     Y4, Y8, Y8
 	VPSRLD   $0x10, Y7, Y7
 	VPBLENDW $0xaa, Y8, Y7, Y7
-	VMOVDQU  Y7, 64(AX)(R8*1)
-	VCMPPS   $0x03, Y9, Y9, Y3
-	VPSRLD   $0x10, Y9, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y9, Y9
-	VPOR     Y3, Y9, Y9
-	VCMPPS   $0x03, Y10, Y10, Y3
-	VPSRLD   $0x10, Y10, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y10, Y10
-	VPOR     Y3, Y10, Y10
+	VCMPPS   $0x03, Y9, Y9, Y4
+	VPSRLD   $0x10, Y9, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y9, Y9
+	VPOR     Y4, Y9, Y9
+	VCMPPS   $0x03, Y10, Y10, Y4
+	VPSRLD   $0x10, Y10, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y10, Y10
+	VPOR     Y4, Y10, Y10
 	VPSRLD   $0x10, Y9, Y9
 	VPBLENDW $0xaa, Y10, Y9, Y9
-	VMOVDQU  Y9, 96(AX)(R8*1)
-	ADDQ     $0x00000080, R8
-	SUBQ     $0x00000080, BX
-	CMPQ     BX, $0x00000080
-	JGE      pairStep
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	VMOVNTDQ Y7, 64(AX)(R8*1)
+	VMOVNTDQ Y9, 96(AX)(R8*1)
+	JMP      stored4of2
 
-pairRest:
+nearstored4of2:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+	VMOVDQU Y7, 64(AX)(R8*1)
+	VMOVDQU Y9, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU  (SI)(R8*1), Y4
+sources2One:
+	VMOVDQU  (DI)(R8*1), Y4
 	VPSLLD   $0x10, Y4, Y3
 	VPAND    Y0, Y4, Y4
-	VMOVDQU  (DI)(R8*1), Y6
+	VMOVDQU  (CX)(R8*1), Y6
 	VPSLLD   $0x10, Y6, Y5
 	VPAND    Y0, Y6, Y6
 	VADDPS   Y5, Y3, Y3
@@ -5841,138 +20447,106 @@ pairOne:
 	VMOVDQU  Y3, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      pairOne
+	JNE      sources2One
 	JMP      done
 
-many:
-	CMPQ BX, $0x00000080
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y4
-	VPSLLD  $0x10, Y4, Y3
-	VPAND   Y0, Y4, Y4
-	VMOVDQU 32(SI)(R8*1), Y6
-	VPSLLD  $0x10, Y6, Y5
-	VPAND   Y0, Y6, Y6
-	VMOVDQU 64(SI)(R8*1), Y8
-	VPSLLD  $0x10, Y8, Y7
-	VPAND   Y0, Y8, Y8
-	VMOVDQU 96(SI)(R8*1), Y10
-	VPSLLD  $0x10, Y10, Y9
-	VPAND   Y0, Y10, Y10
-	MOVQ    $0x00000001, R9
-
-source:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VADDPS   Y11, Y3, Y3
-	VADDPS   Y12, Y4, Y4
-	VMOVDQU  32(DI)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VADDPS   Y11, Y5, Y5
-	VADDPS   Y12, Y6, Y6
-	VMOVDQU  64(DI)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VADDPS   Y11, Y7, Y7
-	VADDPS   Y12, Y8, Y8
-	VMOVDQU  96(DI)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VADDPS   Y11, Y9, Y9
-	VADDPS   Y12, Y10, Y10
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      source
-	VCMPPS   $0x03, Y3, Y3, Y11
-	VPSRLD   $0x10, Y3, Y12
-	VPAND    Y1, Y12, Y12
-	VPADDD   Y2, Y12, Y12
-	VPADDD   Y12, Y3, Y3
-	VPOR     Y11, Y3, Y3
-	VCMPPS   $0x03, Y4, Y4, Y11
-	VPSRLD   $0x10, Y4, Y12
-	VPAND    Y1, Y12, Y12
-	VPADDD   Y2, Y12, Y12
-	VPADDD   Y12, Y4, Y4
-	VPOR     Y11, Y4, Y4
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VMOVDQU  Y3, (AX)(R8*1)
-	VCMPPS   $0x03, Y5, Y5, Y3
-	VPSRLD   $0x10, Y5, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y5, Y5
-	VPOR     Y3, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y3
-	VPSRLD   $0x10, Y6, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y6, Y6
-	VPOR     Y3, Y6, Y6
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y6, Y6
+	VPOR     Y4, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	VMOVDQU  Y5, 32(AX)(R8*1)
-	VCMPPS   $0x03, Y7, Y7, Y3
-	VPSRLD   $0x10, Y7, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y7, Y7
-	VPOR     Y3, Y7, Y7
-	VCMPPS   $0x03, Y8, Y8, Y3
-	VPSRLD   $0x10, Y8, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y8, Y8
-	VPOR     Y3, Y8, Y8
-	VPSRLD   $0x10, Y7, Y7
-	VPBLENDW $0xaa, Y8, Y7, Y7
-	VMOVDQU  Y7, 64(AX)(R8*1)
-	VCMPPS   $0x03, Y9, Y9, Y3
-	VPSRLD   $0x10, Y9, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y9, Y9
-	VPOR     Y3, Y9, Y9
-	VCMPPS   $0x03, Y10, Y10, Y3
-	VPSRLD   $0x10, Y10, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y10, Y10
-	VPOR     Y3, Y10, Y10
-	VPSRLD   $0x10, Y9, Y9
-	VPBLENDW $0xaa, Y10, Y9, Y9
-	VMOVDQU  Y9, 96(AX)(R8*1)
-	ADDQ     $0x00000080, R8
-	SUBQ     $0x00000080, BX
-	CMPQ     BX, $0x00000080
-	JGE      manyStep
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	JMP      stored2of3
 
-manyRest:
+nearstored2of3:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y4
-	VPSLLD  $0x10, Y4, Y3
-	VPAND   Y0, Y4, Y4
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y6
+sources3One:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
 	VPSLLD   $0x10, Y6, Y5
 	VPAND    Y0, Y6, Y6
 	VADDPS   Y5, Y3, Y3
 	VADDPS   Y6, Y4, Y4
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      sourceOfOne
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
 	VCMPPS   $0x03, Y3, Y3, Y5
 	VPSRLD   $0x10, Y3, Y6
 	VPAND    Y1, Y6, Y6
@@ -5990,62 +20564,891 @@ sourceOfOne:
 	VMOVDQU  Y3, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      manyOne
+	JNE      sources3One
+	JMP      done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y6, Y6
+	VPOR     Y4, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R9)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources4One
+	JMP      done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y6, Y6
+	VPOR     Y4, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R9)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R10)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources5One
+	JMP      done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y6, Y6
+	VPOR     Y4, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R9)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R10)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R11)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources6One
+	JMP      done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y6, Y6
+	VPOR     Y4, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R9)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R10)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R11)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R12)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources7One
+	JMP      done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R13)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R13)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y6, Y6
+	VPOR     Y4, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R9)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R10)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R11)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R12)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (R13)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2ProdBFloat16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2ProdBFloat16(SB), NOSPLIT, $0-32
+// func avx2ProdBFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2ProdBFloat16(SB), NOSPLIT, $0-40
 	MOVQ     to+0(FP), AX
 	MOVQ     from+8(FP), CX
 	MOVQ     k+16(FP), DX
 	MOVQ     n+24(FP), BX
+	MOVQ     past+32(FP), SI
 	VPCMPEQD Y0, Y0, Y0
 	VPCMPEQD Y1, Y1, Y1
 	VPCMPEQD Y2, Y2, Y2
 	VPSLLD   $0x10, Y0, Y0
 	VPSRLD   $0x1f, Y1, Y1
 	VPSRLD   $0x11, Y2, Y2
-	MOVQ     (CX), SI
+	MOVQ     (CX), DI
 	XORQ     R8, R8
 	CMPQ     DX, $0x02
-	JNE      many
-	MOVQ     8(CX), DI
+	JNE      not2
+	MOVQ     8(CX), CX
 	CMPQ     BX, $0x00000080
-	JLT      pairRest
+	JLT      sources2Rest
 
-pairStep:
-	VMOVDQU  (SI)(R8*1), Y4
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y4
 	VPSLLD   $0x10, Y4, Y3
 	VPAND    Y0, Y4, Y4
-	VMOVDQU  32(SI)(R8*1), Y6
+	VMOVDQU  32(DI)(R8*1), Y6
 	VPSLLD   $0x10, Y6, Y5
 	VPAND    Y0, Y6, Y6
-	VMOVDQU  64(SI)(R8*1), Y8
+	VMOVDQU  64(DI)(R8*1), Y8
 	VPSLLD   $0x10, Y8, Y7
 	VPAND    Y0, Y8, Y8
-	VMOVDQU  96(SI)(R8*1), Y10
+	VMOVDQU  96(DI)(R8*1), Y10
 	VPSLLD   $0x10, Y10, Y9
 	VPAND    Y0, Y10, Y10
-	VMOVDQU  (DI)(R8*1), Y12
+	VMOVDQU  (CX)(R8*1), Y12
 	VPSLLD   $0x10, Y12, Y11
 	VPAND    Y0, Y12, Y12
 	VMULPS   Y11, Y3, Y3
 	VMULPS   Y12, Y4, Y4
-	VMOVDQU  32(DI)(R8*1), Y12
+	VMOVDQU  32(CX)(R8*1), Y12
 	VPSLLD   $0x10, Y12, Y11
 	VPAND    Y0, Y12, Y12
 	VMULPS   Y11, Y5, Y5
 	VMULPS   Y12, Y6, Y6
-	VMOVDQU  64(DI)(R8*1), Y12
+	VMOVDQU  64(CX)(R8*1), Y12
 	VPSLLD   $0x10, Y12, Y11
 	VPAND    Y0, Y12, Y12
 	VMULPS   Y11, Y7, Y7
 	VMULPS   Y12, Y8, Y8
-	VMOVDQU  96(DI)(R8*1), Y12
+	VMOVDQU  96(CX)(R8*1), Y12
 	VPSLLD   $0x10, Y12, Y11
 	VPAND    Y0, Y12, Y12
 	VMULPS   Y11, Y9, Y9
@@ -6064,66 +21467,77 @@ pairStep:
 	VPOR     Y11, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VMOVDQU  Y3, (AX)(R8*1)
-	VCMPPS   $0x03, Y5, Y5, Y3
-	VPSRLD   $0x10, Y5, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y5, Y5
-	VPOR     Y3, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y3
-	VPSRLD   $0x10, Y6, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y6, Y6
-	VPOR     Y3, Y6, Y6
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y11
+	VPAND    Y1, Y11, Y11
+	VPADDD   Y2, Y11, Y11
+	VPADDD   Y11, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y11
+	VPAND    Y1, Y11, Y11
+	VPADDD   Y2, Y11, Y11
+	VPADDD   Y11, Y6, Y6
+	VPOR     Y4, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	VMOVDQU  Y5, 32(AX)(R8*1)
-	VCMPPS   $0x03, Y7, Y7, Y3
-	VPSRLD   $0x10, Y7, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y7, Y7
-	VPOR     Y3, Y7, Y7
-	VCMPPS   $0x03, Y8, Y8, Y3
-	VPSRLD   $0x10, Y8, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y8, Y8
-	VPOR     Y3, Y8, Y8
+	VCMPPS   $0x03, Y7, Y7, Y4
+	VPSRLD   $0x10, Y7, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y7, Y7
+	VPOR     Y4, Y7, Y7
+	VCMPPS   $0x03, Y8, Y8, Y4
+	VPSRLD   $0x10, Y8, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y8, Y8
+	VPOR     Y4, Y8, Y8
 	VPSRLD   $0x10, Y7, Y7
 	VPBLENDW $0xaa, Y8, Y7, Y7
-	VMOVDQU  Y7, 64(AX)(R8*1)
-	VCMPPS   $0x03, Y9, Y9, Y3
-	VPSRLD   $0x10, Y9, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y9, Y9
-	VPOR     Y3, Y9, Y9
-	VCMPPS   $0x03, Y10, Y10, Y3
-	VPSRLD   $0x10, Y10, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y10, Y10
-	VPOR     Y3, Y10, Y10
+	VCMPPS   $0x03, Y9, Y9, Y4
+	VPSRLD   $0x10, Y9, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y9, Y9
+	VPOR     Y4, Y9, Y9
+	VCMPPS   $0x03, Y10, Y10, Y4
+	VPSRLD   $0x10, Y10, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y10, Y10
+	VPOR     Y4, Y10, Y10
 	VPSRLD   $0x10, Y9, Y9
 	VPBLENDW $0xaa, Y10, Y9, Y9
-	VMOVDQU  Y9, 96(AX)(R8*1)
-	ADDQ     $0x00000080, R8
-	SUBQ     $0x00000080, BX
-	CMPQ     BX, $0x00000080
-	JGE      pairStep
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	VMOVNTDQ Y7, 64(AX)(R8*1)
+	VMOVNTDQ Y9, 96(AX)(R8*1)
+	JMP      stored4of2
 
-pairRest:
+nearstored4of2:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+	VMOVDQU Y7, 64(AX)(R8*1)
+	VMOVDQU Y9, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU  (SI)(R8*1), Y4
+sources2One:
+	VMOVDQU  (DI)(R8*1), Y4
 	VPSLLD   $0x10, Y4, Y3
 	VPAND    Y0, Y4, Y4
-	VMOVDQU  (DI)(R8*1), Y6
+	VMOVDQU  (CX)(R8*1), Y6
 	VPSLLD   $0x10, Y6, Y5
 	VPAND    Y0, Y6, Y6
 	VMULPS   Y5, Y3, Y3
@@ -6145,138 +21559,106 @@ pairOne:
 	VMOVDQU  Y3, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      pairOne
+	JNE      sources2One
 	JMP      done
 
-many:
-	CMPQ BX, $0x00000080
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU (SI)(R8*1), Y4
-	VPSLLD  $0x10, Y4, Y3
-	VPAND   Y0, Y4, Y4
-	VMOVDQU 32(SI)(R8*1), Y6
-	VPSLLD  $0x10, Y6, Y5
-	VPAND   Y0, Y6, Y6
-	VMOVDQU 64(SI)(R8*1), Y8
-	VPSLLD  $0x10, Y8, Y7
-	VPAND   Y0, Y8, Y8
-	VMOVDQU 96(SI)(R8*1), Y10
-	VPSLLD  $0x10, Y10, Y9
-	VPAND   Y0, Y10, Y10
-	MOVQ    $0x00000001, R9
-
-source:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VMULPS   Y11, Y3, Y3
-	VMULPS   Y12, Y4, Y4
-	VMOVDQU  32(DI)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VMULPS   Y11, Y5, Y5
-	VMULPS   Y12, Y6, Y6
-	VMOVDQU  64(DI)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VMULPS   Y11, Y7, Y7
-	VMULPS   Y12, Y8, Y8
-	VMOVDQU  96(DI)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VMULPS   Y11, Y9, Y9
-	VMULPS   Y12, Y10, Y10
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      source
-	VCMPPS   $0x03, Y3, Y3, Y11
-	VPSRLD   $0x10, Y3, Y12
-	VPAND    Y1, Y12, Y12
-	VPADDD   Y2, Y12, Y12
-	VPADDD   Y12, Y3, Y3
-	VPOR     Y11, Y3, Y3
-	VCMPPS   $0x03, Y4, Y4, Y11
-	VPSRLD   $0x10, Y4, Y12
-	VPAND    Y1, Y12, Y12
-	VPADDD   Y2, Y12, Y12
-	VPADDD   Y12, Y4, Y4
-	VPOR     Y11, Y4, Y4
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VMOVDQU  Y3, (AX)(R8*1)
-	VCMPPS   $0x03, Y5, Y5, Y3
-	VPSRLD   $0x10, Y5, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y5, Y5
-	VPOR     Y3, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y3
-	VPSRLD   $0x10, Y6, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y6, Y6
-	VPOR     Y3, Y6, Y6
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y6, Y6
+	VPOR     Y4, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	VMOVDQU  Y5, 32(AX)(R8*1)
-	VCMPPS   $0x03, Y7, Y7, Y3
-	VPSRLD   $0x10, Y7, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y7, Y7
-	VPOR     Y3, Y7, Y7
-	VCMPPS   $0x03, Y8, Y8, Y3
-	VPSRLD   $0x10, Y8, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y8, Y8
-	VPOR     Y3, Y8, Y8
-	VPSRLD   $0x10, Y7, Y7
-	VPBLENDW $0xaa, Y8, Y7, Y7
-	VMOVDQU  Y7, 64(AX)(R8*1)
-	VCMPPS   $0x03, Y9, Y9, Y3
-	VPSRLD   $0x10, Y9, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y9, Y9
-	VPOR     Y3, Y9, Y9
-	VCMPPS   $0x03, Y10, Y10, Y3
-	VPSRLD   $0x10, Y10, Y4
-	VPAND    Y1, Y4, Y4
-	VPADDD   Y2, Y4, Y4
-	VPADDD   Y4, Y10, Y10
-	VPOR     Y3, Y10, Y10
-	VPSRLD   $0x10, Y9, Y9
-	VPBLENDW $0xaa, Y10, Y9, Y9
-	VMOVDQU  Y9, 96(AX)(R8*1)
-	ADDQ     $0x00000080, R8
-	SUBQ     $0x00000080, BX
-	CMPQ     BX, $0x00000080
-	JGE      manyStep
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	JMP      stored2of3
 
-manyRest:
+nearstored2of3:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU (SI)(R8*1), Y4
-	VPSLLD  $0x10, Y4, Y3
-	VPAND   Y0, Y4, Y4
-	MOVQ    $0x00000001, R9
-
-sourceOfOne:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y6
+sources3One:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
 	VPSLLD   $0x10, Y6, Y5
 	VPAND    Y0, Y6, Y6
 	VMULPS   Y5, Y3, Y3
 	VMULPS   Y6, Y4, Y4
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      sourceOfOne
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
 	VCMPPS   $0x03, Y3, Y3, Y5
 	VPSRLD   $0x10, Y3, Y6
 	VPAND    Y1, Y6, Y6
@@ -6294,58 +21676,887 @@ sourceOfOne:
 	VMOVDQU  Y3, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      manyOne
+	JNE      sources3One
+	JMP      done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y6, Y6
+	VPOR     Y4, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R9)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources4One
+	JMP      done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y6, Y6
+	VPOR     Y4, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R9)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R10)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources5One
+	JMP      done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y6, Y6
+	VPOR     Y4, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R9)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R10)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R11)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources6One
+	JMP      done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y6, Y6
+	VPOR     Y4, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R9)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R10)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R11)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R12)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources7One
+	JMP      done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R13)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R13)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VCMPPS   $0x03, Y5, Y5, Y4
+	VPSRLD   $0x10, Y5, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y5, Y5
+	VPOR     Y4, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y4
+	VPSRLD   $0x10, Y6, Y7
+	VPAND    Y1, Y7, Y7
+	VPADDD   Y2, Y7, Y7
+	VPADDD   Y7, Y6, Y6
+	VPOR     Y4, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y3, (AX)(R8*1)
+	VMOVDQU Y5, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R9)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R10)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R11)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R12)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (R13)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MinBFloat16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MinBFloat16(SB), NOSPLIT, $0-32
+// func avx2MinBFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MinBFloat16(SB), NOSPLIT, $0-40
 	MOVQ     to+0(FP), AX
 	MOVQ     from+8(FP), CX
 	MOVQ     k+16(FP), DX
 	MOVQ     n+24(FP), BX
+	MOVQ     past+32(FP), SI
 	VPCMPEQD Y0, Y0, Y0
 	VPCMPEQD Y1, Y1, Y1
 	VPSRLW   $0x01, Y0, Y0
 	VPSRLW   $0x08, Y1, Y1
 	VPSLLW   $0x07, Y1, Y1
-	MOVQ     (CX), SI
+	MOVQ     (CX), DI
 	XORQ     R8, R8
 	CMPQ     DX, $0x02
-	JNE      many
-	MOVQ     8(CX), DI
+	JNE      not2
+	MOVQ     8(CX), CX
 	CMPQ     BX, $0x00000080
-	JLT      pairRest
+	JLT      sources2Rest
 
-pairStep:
-	VMOVDQU  (SI)(R8*1), Y2
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  32(SI)(R8*1), Y4
+	VMOVDQU  32(DI)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y4, Y4
-	VMOVDQU  64(SI)(R8*1), Y6
+	VMOVDQU  64(DI)(R8*1), Y6
 	VPAND    Y0, Y6, Y7
 	VPCMPGTW Y1, Y7, Y7
 	VPSRAW   $0x0f, Y6, Y8
 	VPSRLW   $0x01, Y8, Y8
 	VPXOR    Y8, Y6, Y6
-	VMOVDQU  96(SI)(R8*1), Y8
+	VMOVDQU  96(DI)(R8*1), Y8
 	VPAND    Y0, Y8, Y9
 	VPCMPGTW Y1, Y9, Y9
 	VPSRAW   $0x0f, Y8, Y10
 	VPSRLW   $0x01, Y10, Y10
 	VPXOR    Y10, Y8, Y8
-	VMOVDQU  (DI)(R8*1), Y10
+	VMOVDQU  (CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -6353,7 +22564,7 @@ pairStep:
 	VPXOR    Y12, Y10, Y10
 	VPMINSW  Y10, Y2, Y2
 	VPOR     Y11, Y3, Y3
-	VMOVDQU  32(DI)(R8*1), Y10
+	VMOVDQU  32(CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -6361,7 +22572,7 @@ pairStep:
 	VPXOR    Y12, Y10, Y10
 	VPMINSW  Y10, Y4, Y4
 	VPOR     Y11, Y5, Y5
-	VMOVDQU  64(DI)(R8*1), Y10
+	VMOVDQU  64(CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -6369,7 +22580,7 @@ pairStep:
 	VPXOR    Y12, Y10, Y10
 	VPMINSW  Y10, Y6, Y6
 	VPOR     Y11, Y7, Y7
-	VMOVDQU  96(DI)(R8*1), Y10
+	VMOVDQU  96(CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -6381,39 +22592,50 @@ pairStep:
 	VPSRLW   $0x01, Y10, Y10
 	VPXOR    Y10, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VMOVDQU  Y2, (AX)(R8*1)
-	VPSRAW   $0x0f, Y4, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y4, Y4
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	VMOVDQU  Y4, 32(AX)(R8*1)
-	VPSRAW   $0x0f, Y6, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y6, Y6
+	VPSRAW   $0x0f, Y6, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y6, Y6
 	VPOR     Y7, Y6, Y6
-	VMOVDQU  Y6, 64(AX)(R8*1)
-	VPSRAW   $0x0f, Y8, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y8, Y8
+	VPSRAW   $0x0f, Y8, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y8, Y8
 	VPOR     Y9, Y8, Y8
-	VMOVDQU  Y8, 96(AX)(R8*1)
-	ADDQ     $0x00000080, R8
-	SUBQ     $0x00000080, BX
-	CMPQ     BX, $0x00000080
-	JGE      pairStep
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	VMOVNTDQ Y6, 64(AX)(R8*1)
+	VMOVNTDQ Y8, 96(AX)(R8*1)
+	JMP      stored4of2
 
-pairRest:
+nearstored4of2:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+	VMOVDQU Y6, 64(AX)(R8*1)
+	VMOVDQU Y8, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU  (SI)(R8*1), Y2
+sources2One:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  (DI)(R8*1), Y4
+	VMOVDQU  (CX)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
@@ -6428,118 +22650,98 @@ pairOne:
 	VMOVDQU  Y2, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      pairOne
+	JNE      sources2One
 	JMP      done
 
-many:
-	CMPQ BX, $0x00000080
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU  (SI)(R8*1), Y2
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  32(SI)(R8*1), Y4
+	VMOVDQU  32(DI)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y4, Y4
-	VMOVDQU  64(SI)(R8*1), Y6
+	VMOVDQU  (DX)(R8*1), Y6
 	VPAND    Y0, Y6, Y7
 	VPCMPGTW Y1, Y7, Y7
 	VPSRAW   $0x0f, Y6, Y8
 	VPSRLW   $0x01, Y8, Y8
 	VPXOR    Y8, Y6, Y6
-	VMOVDQU  96(SI)(R8*1), Y8
-	VPAND    Y0, Y8, Y9
-	VPCMPGTW Y1, Y9, Y9
-	VPSRAW   $0x0f, Y8, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y8, Y8
-	MOVQ     $0x00000001, R9
-
-source:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y2, Y2
-	VPOR     Y11, Y3, Y3
-	VMOVDQU  32(DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y4, Y4
-	VPOR     Y11, Y5, Y5
-	VMOVDQU  64(DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y6, Y6
-	VPOR     Y11, Y7, Y7
-	VMOVDQU  96(DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y8, Y8
-	VPOR     Y11, Y9, Y9
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      source
-	VPSRAW   $0x0f, Y2, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y2, Y2
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VMOVDQU  Y2, (AX)(R8*1)
-	VPSRAW   $0x0f, Y4, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y4, Y4
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	VMOVDQU  Y4, 32(AX)(R8*1)
-	VPSRAW   $0x0f, Y6, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y6, Y6
-	VPOR     Y7, Y6, Y6
-	VMOVDQU  Y6, 64(AX)(R8*1)
-	VPSRAW   $0x0f, Y8, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y8, Y8
-	VPOR     Y9, Y8, Y8
-	VMOVDQU  Y8, 96(AX)(R8*1)
-	ADDQ     $0x00000080, R8
-	SUBQ     $0x00000080, BX
-	CMPQ     BX, $0x00000080
-	JGE      manyStep
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of3
 
-manyRest:
+nearstored2of3:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU  (SI)(R8*1), Y2
+sources3One:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	MOVQ     $0x00000001, R9
-
-sourceOfOne:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y4
+	VMOVDQU  (DX)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
@@ -6547,9 +22749,14 @@ sourceOfOne:
 	VPXOR    Y6, Y4, Y4
 	VPMINSW  Y4, Y2, Y2
 	VPOR     Y5, Y3, Y3
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      sourceOfOne
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
@@ -6557,58 +22764,1007 @@ sourceOfOne:
 	VMOVDQU  Y2, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      manyOne
+	JNE      sources3One
+	JMP      done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources4One
+	JMP      done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources5One
+	JMP      done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources6One
+	JMP      done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R12)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources7One
+	JMP      done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R12)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R13)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
-// func avx2MaxBFloat16(to *byte, from *[8]*byte, k int, n int)
-// Requires: AVX, AVX2
-TEXT ·avx2MaxBFloat16(SB), NOSPLIT, $0-32
+// func avx2MaxBFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·avx2MaxBFloat16(SB), NOSPLIT, $0-40
 	MOVQ     to+0(FP), AX
 	MOVQ     from+8(FP), CX
 	MOVQ     k+16(FP), DX
 	MOVQ     n+24(FP), BX
+	MOVQ     past+32(FP), SI
 	VPCMPEQD Y0, Y0, Y0
 	VPCMPEQD Y1, Y1, Y1
 	VPSRLW   $0x01, Y0, Y0
 	VPSRLW   $0x08, Y1, Y1
 	VPSLLW   $0x07, Y1, Y1
-	MOVQ     (CX), SI
+	MOVQ     (CX), DI
 	XORQ     R8, R8
 	CMPQ     DX, $0x02
-	JNE      many
-	MOVQ     8(CX), DI
+	JNE      not2
+	MOVQ     8(CX), CX
 	CMPQ     BX, $0x00000080
-	JLT      pairRest
+	JLT      sources2Rest
 
-pairStep:
-	VMOVDQU  (SI)(R8*1), Y2
+sources2Step:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  32(SI)(R8*1), Y4
+	VMOVDQU  32(DI)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y4, Y4
-	VMOVDQU  64(SI)(R8*1), Y6
+	VMOVDQU  64(DI)(R8*1), Y6
 	VPAND    Y0, Y6, Y7
 	VPCMPGTW Y1, Y7, Y7
 	VPSRAW   $0x0f, Y6, Y8
 	VPSRLW   $0x01, Y8, Y8
 	VPXOR    Y8, Y6, Y6
-	VMOVDQU  96(SI)(R8*1), Y8
+	VMOVDQU  96(DI)(R8*1), Y8
 	VPAND    Y0, Y8, Y9
 	VPCMPGTW Y1, Y9, Y9
 	VPSRAW   $0x0f, Y8, Y10
 	VPSRLW   $0x01, Y10, Y10
 	VPXOR    Y10, Y8, Y8
-	VMOVDQU  (DI)(R8*1), Y10
+	VMOVDQU  (CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -6616,7 +23772,7 @@ pairStep:
 	VPXOR    Y12, Y10, Y10
 	VPMAXSW  Y10, Y2, Y2
 	VPOR     Y11, Y3, Y3
-	VMOVDQU  32(DI)(R8*1), Y10
+	VMOVDQU  32(CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -6624,7 +23780,7 @@ pairStep:
 	VPXOR    Y12, Y10, Y10
 	VPMAXSW  Y10, Y4, Y4
 	VPOR     Y11, Y5, Y5
-	VMOVDQU  64(DI)(R8*1), Y10
+	VMOVDQU  64(CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -6632,7 +23788,7 @@ pairStep:
 	VPXOR    Y12, Y10, Y10
 	VPMAXSW  Y10, Y6, Y6
 	VPOR     Y11, Y7, Y7
-	VMOVDQU  96(DI)(R8*1), Y10
+	VMOVDQU  96(CX)(R8*1), Y10
 	VPAND    Y0, Y10, Y11
 	VPCMPGTW Y1, Y11, Y11
 	VPSRAW   $0x0f, Y10, Y12
@@ -6644,39 +23800,50 @@ pairStep:
 	VPSRLW   $0x01, Y10, Y10
 	VPXOR    Y10, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VMOVDQU  Y2, (AX)(R8*1)
-	VPSRAW   $0x0f, Y4, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y4, Y4
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	VMOVDQU  Y4, 32(AX)(R8*1)
-	VPSRAW   $0x0f, Y6, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y6, Y6
+	VPSRAW   $0x0f, Y6, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y6, Y6
 	VPOR     Y7, Y6, Y6
-	VMOVDQU  Y6, 64(AX)(R8*1)
-	VPSRAW   $0x0f, Y8, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y8, Y8
+	VPSRAW   $0x0f, Y8, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y8, Y8
 	VPOR     Y9, Y8, Y8
-	VMOVDQU  Y8, 96(AX)(R8*1)
-	ADDQ     $0x00000080, R8
-	SUBQ     $0x00000080, BX
-	CMPQ     BX, $0x00000080
-	JGE      pairStep
+	TESTQ    SI, SI
+	JEQ      nearstored4of2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	VMOVNTDQ Y6, 64(AX)(R8*1)
+	VMOVNTDQ Y8, 96(AX)(R8*1)
+	JMP      stored4of2
 
-pairRest:
+nearstored4of2:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+	VMOVDQU Y6, 64(AX)(R8*1)
+	VMOVDQU Y8, 96(AX)(R8*1)
+
+stored4of2:
+	ADDQ $0x00000080, R8
+	SUBQ $0x00000080, BX
+	CMPQ BX, $0x00000080
+	JGE  sources2Step
+
+sources2Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-pairOne:
-	VMOVDQU  (SI)(R8*1), Y2
+sources2One:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  (DI)(R8*1), Y4
+	VMOVDQU  (CX)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
@@ -6691,118 +23858,98 @@ pairOne:
 	VMOVDQU  Y2, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      pairOne
+	JNE      sources2One
 	JMP      done
 
-many:
-	CMPQ BX, $0x00000080
-	JLT  manyRest
+not2:
+	CMPQ DX, $0x03
+	JNE  not3
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources3Rest
 
-manyStep:
-	VMOVDQU  (SI)(R8*1), Y2
+sources3Step:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  32(SI)(R8*1), Y4
+	VMOVDQU  32(DI)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y4, Y4
-	VMOVDQU  64(SI)(R8*1), Y6
+	VMOVDQU  (DX)(R8*1), Y6
 	VPAND    Y0, Y6, Y7
 	VPCMPGTW Y1, Y7, Y7
 	VPSRAW   $0x0f, Y6, Y8
 	VPSRLW   $0x01, Y8, Y8
 	VPXOR    Y8, Y6, Y6
-	VMOVDQU  96(SI)(R8*1), Y8
-	VPAND    Y0, Y8, Y9
-	VPCMPGTW Y1, Y9, Y9
-	VPSRAW   $0x0f, Y8, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y8, Y8
-	MOVQ     $0x00000001, R9
-
-source:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y2, Y2
-	VPOR     Y11, Y3, Y3
-	VMOVDQU  32(DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y4, Y4
-	VPOR     Y11, Y5, Y5
-	VMOVDQU  64(DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y6, Y6
-	VPOR     Y11, Y7, Y7
-	VMOVDQU  96(DI)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y8, Y8
-	VPOR     Y11, Y9, Y9
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      source
-	VPSRAW   $0x0f, Y2, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y2, Y2
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VMOVDQU  Y2, (AX)(R8*1)
-	VPSRAW   $0x0f, Y4, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y4, Y4
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	VMOVDQU  Y4, 32(AX)(R8*1)
-	VPSRAW   $0x0f, Y6, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y6, Y6
-	VPOR     Y7, Y6, Y6
-	VMOVDQU  Y6, 64(AX)(R8*1)
-	VPSRAW   $0x0f, Y8, Y2
-	VPSRLW   $0x01, Y2, Y2
-	VPXOR    Y2, Y8, Y8
-	VPOR     Y9, Y8, Y8
-	VMOVDQU  Y8, 96(AX)(R8*1)
-	ADDQ     $0x00000080, R8
-	SUBQ     $0x00000080, BX
-	CMPQ     BX, $0x00000080
-	JGE      manyStep
+	TESTQ    SI, SI
+	JEQ      nearstored2of3
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of3
 
-manyRest:
+nearstored2of3:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of3:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources3Step
+
+sources3Rest:
 	TESTQ BX, BX
 	JEQ   done
 
-manyOne:
-	VMOVDQU  (SI)(R8*1), Y2
+sources3One:
+	VMOVDQU  (DI)(R8*1), Y2
 	VPAND    Y0, Y2, Y3
 	VPCMPGTW Y1, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	MOVQ     $0x00000001, R9
-
-sourceOfOne:
-	MOVQ     (CX)(R9*8), DI
-	VMOVDQU  (DI)(R8*1), Y4
+	VMOVDQU  (DX)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
@@ -6810,9 +23957,14 @@ sourceOfOne:
 	VPXOR    Y6, Y4, Y4
 	VPMAXSW  Y4, Y2, Y2
 	VPOR     Y5, Y3, Y3
-	INCQ     R9
-	CMPQ     R9, DX
-	JLT      sourceOfOne
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
@@ -6820,9 +23972,957 @@ sourceOfOne:
 	VMOVDQU  Y2, (AX)(R8*1)
 	ADDQ     $0x20, R8
 	SUBQ     $0x20, BX
-	JNE      manyOne
+	JNE      sources3One
+	JMP      done
+
+not3:
+	CMPQ DX, $0x04
+	JNE  not4
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of4
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of4
+
+nearstored2of4:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of4:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources4Step
+
+sources4Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources4One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources4One
+	JMP      done
+
+not4:
+	CMPQ DX, $0x05
+	JNE  not5
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of5
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of5
+
+nearstored2of5:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of5:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources5Step
+
+sources5Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources5One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources5One
+	JMP      done
+
+not5:
+	CMPQ DX, $0x06
+	JNE  not6
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of6
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of6
+
+nearstored2of6:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of6:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources6Step
+
+sources6Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources6One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources6One
+	JMP      done
+
+not6:
+	CMPQ DX, $0x07
+	JNE  not7
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of7
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of7
+
+nearstored2of7:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of7:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources7Step
+
+sources7Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources7One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R12)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources7One
+	JMP      done
+
+not7:
+	MOVQ 8(CX), DX
+	MOVQ 16(CX), R9
+	MOVQ 24(CX), R10
+	MOVQ 32(CX), R11
+	MOVQ 40(CX), R12
+	MOVQ 48(CX), R13
+	MOVQ 56(CX), CX
+	CMPQ BX, $0x00000040
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VPSRAW   $0x0f, Y4, Y3
+	VPSRLW   $0x01, Y3, Y3
+	VPXOR    Y3, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	TESTQ    SI, SI
+	JEQ      nearstored2of8
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	JMP      stored2of8
+
+nearstored2of8:
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU Y4, 32(AX)(R8*1)
+
+stored2of8:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000040, BX
+	CMPQ BX, $0x00000040
+	JGE  sources8Step
+
+sources8Rest:
+	TESTQ BX, BX
+	JEQ   done
+
+sources8One:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (DX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R9)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R10)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R11)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R12)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (R13)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, (AX)(R8*1)
+	ADDQ     $0x20, R8
+	SUBQ     $0x20, BX
+	JNE      sources8One
 
 done:
+	TESTQ SI, SI
+	JEQ   end
+	SFENCE
+
+end:
 	VZEROUPPER
 	RET
 
@@ -6961,5 +25061,53 @@ divideOne:
 	JNE      divideOne
 
 done:
+	VZEROUPPER
+	RET
+
+// func avx2Stream(to *byte, from *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·avx2Stream(SB), NOSPLIT, $0-24
+	MOVQ to+0(FP), AX
+	MOVQ from+8(FP), CX
+	MOVQ n+16(FP), DX
+	XORQ BX, BX
+	CMPQ DX, $0x00000100
+	JLT  streamRest
+
+streamStep:
+	VMOVDQU  (CX)(BX*1), Y0
+	VMOVDQU  32(CX)(BX*1), Y1
+	VMOVDQU  64(CX)(BX*1), Y2
+	VMOVDQU  96(CX)(BX*1), Y3
+	VMOVDQU  128(CX)(BX*1), Y4
+	VMOVDQU  160(CX)(BX*1), Y5
+	VMOVDQU  192(CX)(BX*1), Y6
+	VMOVDQU  224(CX)(BX*1), Y7
+	VMOVNTDQ Y0, (AX)(BX*1)
+	VMOVNTDQ Y1, 32(AX)(BX*1)
+	VMOVNTDQ Y2, 64(AX)(BX*1)
+	VMOVNTDQ Y3, 96(AX)(BX*1)
+	VMOVNTDQ Y4, 128(AX)(BX*1)
+	VMOVNTDQ Y5, 160(AX)(BX*1)
+	VMOVNTDQ Y6, 192(AX)(BX*1)
+	VMOVNTDQ Y7, 224(AX)(BX*1)
+	ADDQ     $0x00000100, BX
+	SUBQ     $0x00000100, DX
+	CMPQ     DX, $0x00000100
+	JGE      streamStep
+
+streamRest:
+	TESTQ DX, DX
+	JEQ   done
+
+streamOne:
+	VMOVDQU  (CX)(BX*1), Y0
+	VMOVNTDQ Y0, (AX)(BX*1)
+	ADDQ     $0x20, BX
+	SUBQ     $0x20, DX
+	JNE      streamOne
+
+done:
+	SFENCE
 	VZEROUPPER
 	RET

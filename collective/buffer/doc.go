@@ -40,27 +40,35 @@
 // processor has AVX2 and F16C; the division of Avg is in assembly for floats only. The build tag purego leaves
 // the assembly out. [Kernel.Implementation] names what runs. The assembly is generated, see internal/gen.
 //
+// [Kernel.ReduceStream] and [CopyStream] are for results that are much larger than the caches and apart from their sources.
+//
 // # Benchmarks
 //
-// From BenchmarkReduce on 2 virtual cores of an AMD EPYC with 1 MiB of second-level cache each and 32 MiB of
-// shared third-level cache, one thread, the machine busy with other work, best of five. Only the ratios
-// travel to other machines. The figures are GB of dst per second, generic code / AVX2, in place;
-// the memory traffic is 3 times as much for 2 sources and 5 times for 4. Operands of 384 KiB fit the second-level
-// cache if there are 2 of them and the third-level cache if there are 4; 64 MiB fit neither.
+// internal/versus, a module of its own, times sums beside the loops that a C compiler makes of the same (gcc 12, -O3, AVX2 and F16C), in turn,
+// medians of three rounds. BenchmarkReduce has the other operations. On 2 virtual cores of an AMD EPYC with 512 KiB of second-level
+// cache each and 32 MiB of third-level cache, one thread, GB of result per second: ours, ours past the caches, C's. The memory traffic
+// is 3 times as much for 2 sources and 5 times for 4. Only the ratios travel to other machines.
 //
-//	                  384 KiB operands           64 MiB operands
-//	                2 sources    4 sources    2 sources    4 sources
-//	int8      sum   3.4 / 89     1.2 / 26     3.3 / 19     1.0 /  9.8
-//	int32     sum    14 / 88     4.6 / 25      11 / 19     2.8 /  9.9
-//	int64     sum    27 / 84     8.5 / 26      17 / 19     4.5 /  9.6
-//	half      sum   0.5 / 30     0.3 / 14     0.5 / 18     0.3 /  8.8
-//	bfloat16  sum   1.0 / 20     0.5 / 13     1.0 / 17     0.5 /  8.3
-//	float     sum    14 / 87     4.7 / 26     8.8 / 19     2.8 / 10.1
-//	double    sum    28 / 90     9.0 / 25      13 / 20     4.5 /  9.3
-//	int8      max   2.7 / 83     1.0 / 22     3.0 / 11     0.8 /  5.9
-//	int64     max    19 / 87     6.1 / 24      15 / 17     2.6 /  8.9
-//	half      max   0.4 / 28     0.2 / 13     0.4 / 18     0.2 /  8.4
-//	bfloat16  max   0.8 / 28     0.4 / 13     0.7 / 18     0.4 /  8.6
-//	float     max   3.6 / 68     1.2 / 20     3.3 / 18     1.0 /  8.7
-//	double    max   7.3 / 64     2.4 / 20     6.6 / 17     1.4 /  8.6
+//	                      16 KiB operands         384 KiB operands          64 MiB operands
+//	                     ours   past      C     ours   past      C     ours   past      C
+//	float    2 in place   30.3      -   15.7    33.0      -   29.5     4.9      -    4.7
+//	float    2 apart      25.1   19.7   14.4    22.2   18.7   20.4     2.7    4.8    3.2
+//	float    4 in place   18.3      -   10.4    16.2      -   14.8     2.6      -    2.6
+//	float    4 apart      17.5   14.3    9.8    12.1   12.0   11.7     2.5    3.0    2.6
+//	double   2 in place   58.1      -   26.1    31.6      -   23.3     5.0      -    4.5
+//	double   2 apart      31.5   22.8   19.8    16.1   14.3   20.1     3.0    4.6    3.3
+//	double   4 in place   15.8      -   11.4    12.2      -   12.0     2.8      -    3.0
+//	double   4 apart      17.9   15.2   12.1    13.0   12.9   12.8     2.3    2.6    2.5
+//	int32    2 in place   46.8      -   11.7    31.6      -   20.0     4.9      -    4.3
+//	int32    2 apart      32.4   20.9   19.4    15.4   13.4   14.6     3.1    4.6    3.6
+//	int32    4 in place   22.0      -   13.2    14.8      -   14.3     2.9      -    3.2
+//	int32    4 apart      17.8   15.9   12.2    12.2   11.7   12.0     2.4    2.8    2.5
+//	half     2 in place   19.4      -    7.8    19.2      -    6.2     3.6      -    3.2
+//	half     2 apart      17.6   14.0    5.0    15.1   14.1    6.2     3.1    3.9    2.1
+//	half     4 in place    9.7      -    2.9     8.1      -    4.0     2.0      -    1.9
+//	half     4 apart      10.4    9.3    3.1     9.1    9.1    3.7     2.3    2.8    2.4
+//	bfloat16 2 in place   12.1      -    4.8    12.3      -    6.0     3.5      -    3.2
+//	bfloat16 2 apart      11.8   11.7    4.9    13.6   13.1    6.0     3.1    3.8    2.7
+//	bfloat16 4 in place    7.1      -    3.2     8.2      -    3.2     2.3      -    2.2
+//	bfloat16 4 apart       7.7    6.9    3.4     7.0    7.4    3.1     2.1    2.1    1.8
 package buffer

@@ -11,7 +11,7 @@ func addHalves(tab *table, t DType,
 	divide func(p *byte, n, by int)) {
 	for op := Sum; op <= Max; op++ {
 		tab.reducers[t][op] = reducer{
-			run: func(to *byte, from *[maxPass]*byte, k, n int) {
+			run: func(to *byte, from *[maxPass]*byte, k, n, _ int) {
 				reduce(op, to, from, k, n)
 			},
 			width: maxPass, block: t.Size(), impl: "generic",

@@ -8,11 +8,13 @@ const maxBlock = 32
 // A reducer is one implementation of an operation on a type. Avg shares Sum's.
 type reducer struct {
 	// run reduces n bytes, a positive multiple of block, of the first k pointers of from into to,
-	// 2 <= k <= width. to may be among them. It keeps no pointer.
-	run   func(to *byte, from *[maxPass]*byte, k, n int)
-	width int // at most maxPass
-	block int // at most maxBlock, a multiple of the element size
-	impl  string
+	// 2 <= k <= width. to may be among them. It keeps no pointer. past is near or, if streams, past the caches, when to must
+	// be a multiple of streamLine.
+	run     func(to *byte, from *[maxPass]*byte, k, n, past int)
+	width   int  // at most maxPass
+	block   int  // at most maxBlock, a multiple of the element size
+	streams bool // can store past the caches
+	impl    string
 }
 
 // A divider is one implementation of the division of a type's elements.
@@ -44,11 +46,12 @@ type implementation struct {
 	name      string
 	available bool // this machine has the instructions
 	table     *table
+	stream    streamer // nil: none
 }
 
 // implementations lists all that are compiled in, the slowest first. The first one is complete and
 // runs everywhere; the others may lack entries.
-var implementations = append([]implementation{{"generic", true, genericTable()}}, assembly()...)
+var implementations = append([]implementation{{name: "generic", available: true, table: genericTable()}}, assembly()...)
 
 // best has the entries of the last implementation that is available and has them.
 var best = func() *table {
@@ -59,6 +62,16 @@ var best = func() *table {
 		}
 	}
 	return tab
+}()
+
+// stream is that of the last implementation that is available and has one; nil: there is none.
+var stream = func() (s streamer) {
+	for _, impl := range implementations {
+		if impl.available && impl.stream != nil {
+			s = impl.stream
+		}
+	}
+	return s
 }()
 
 // overlay replaces the entries of tab by those that other has.

@@ -62,7 +62,7 @@ func (k Kernel) Reduce(dst []byte, srcs [][]byte) {
 		}
 	case len(srcs) <= r.width:
 		for lo := 0; lo < len(dst); lo += stretch {
-			r.pass(dst, srcs, lo, min(lo+stretch, len(dst)))
+			r.pass(dst, srcs, lo, min(lo+stretch, len(dst)), near)
 		}
 	case late:
 		r.passesByScratch(dst, srcs)
@@ -117,14 +117,14 @@ func (r *reducer) passes(dst []byte, srcs [][]byte) {
 	var group [maxPass][]byte
 	for lo := 0; lo < len(dst); lo += accBlock {
 		hi := min(lo+accBlock, len(dst))
-		r.pass(dst, srcs[:r.width], lo, hi)
+		r.pass(dst, srcs[:r.width], lo, hi, near)
 		group[0] = dst
 		for rest := srcs[r.width:]; len(rest) > 0; {
 			n := min(r.width-1, len(rest))
 			for i, src := range rest[:n] { // copy would make the data escape
 				group[1+i] = src
 			}
-			r.pass(dst, group[:1+n], lo, hi)
+			r.pass(dst, group[:1+n], lo, hi, near)
 			rest = rest[n:]
 		}
 	}
@@ -141,7 +141,7 @@ func (r *reducer) passesByScratch(dst []byte, srcs [][]byte) {
 		for i, src := range srcs[:r.width] {
 			group[i] = src[lo:hi]
 		}
-		r.pass(acc, group[:r.width], 0, hi-lo)
+		r.pass(acc, group[:r.width], 0, hi-lo, near)
 		group[0] = acc
 		for rest := srcs[r.width:]; len(rest) > 0; {
 			n := min(r.width-1, len(rest))
@@ -153,7 +153,7 @@ func (r *reducer) passesByScratch(dst []byte, srcs [][]byte) {
 			if len(rest) == 0 {
 				out = dst[lo:hi]
 			}
-			r.pass(out, group[:1+n], 0, hi-lo)
+			r.pass(out, group[:1+n], 0, hi-lo, near)
 		}
 	}
 }
@@ -162,7 +162,7 @@ func (r *reducer) passesByScratch(dst []byte, srcs [][]byte) {
 // own, with a prologue, so that a stop of the world comes in between two passes.
 //
 //go:noinline
-func (r *reducer) pass(dst []byte, srcs [][]byte, lo, hi int) {
+func (r *reducer) pass(dst []byte, srcs [][]byte, lo, hi, past int) {
 	var from [maxPass]*byte
 	for i, src := range srcs {
 		from[i] = &src[lo]
@@ -171,7 +171,7 @@ func (r *reducer) pass(dst []byte, srcs [][]byte, lo, hi int) {
 	n := hi - lo
 	odd := n % r.block
 	if whole := n - odd; whole > 0 {
-		r.run(noescape(to), noescape(&from), len(srcs), whole)
+		r.run(noescape(to), noescape(&from), len(srcs), whole, past)
 		if odd == 0 {
 			return
 		}
@@ -191,7 +191,7 @@ func (r *reducer) tail(to *byte, from *[maxPass]*byte, k, n int) {
 		copy(padded[i][:], unsafe.Slice(from[i], n))
 		at[i] = &padded[i][0]
 	}
-	r.run(noescape(at[0]), noescape(&at), k, r.block)
+	r.run(noescape(at[0]), noescape(&at), k, r.block, near)
 	copy(unsafe.Slice(to, n), padded[0][:])
 }
 

@@ -148,6 +148,7 @@ func FuzzReduce(f *testing.F) {
 			op:      Sum + Op(op)%(opEnd-1),
 			count:   int(count) % 3000,
 			sources: 1 + int(sources)%24,
+			stream:  seed&2 == 2,
 			aligned: seed&1 == 1,
 			seed:    seed,
 		}
@@ -281,6 +282,13 @@ func TestReduceAllocatesNothing(t *testing.T) {
 			}
 			kernel.Finish(operands[0][:], 3)
 			Copy(operands[1][:], operands[2][:])
+			var long [2][streamLeast]byte
+			var two [2][]byte
+			for i := range two {
+				two[i] = long[1][:]
+			}
+			kernel.ReduceStream(long[0][:], two[:])
+			CopyStream(long[0][:], long[1][:])
 		})
 		if got != 0 {
 			t.Errorf("%v %v: got %v allocations, want 0", op, dtype, got)

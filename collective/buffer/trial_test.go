@@ -58,12 +58,13 @@ type trial struct {
 	sources int   // at least 1
 	alias   []int // sources that are dst
 	aligned bool  // else operands start at any byte
+	stream  bool  // by ReduceStream
 	seed    uint64
 }
 
 func (tr trial) String() string {
-	return fmt.Sprintf("%v %v of %d elements, %d sources, dst is %v of them, aligned %t, seed %d",
-		tr.op, tr.dtype, tr.count, tr.sources, tr.alias, tr.aligned, tr.seed)
+	return fmt.Sprintf("%v %v of %d elements, %d sources, dst is %v of them, aligned %t, stream %t, seed %d",
+		tr.op, tr.dtype, tr.count, tr.sources, tr.alias, tr.aligned, tr.stream, tr.seed)
 }
 
 // run calls kernel and returns an error that says what is wrong, or nil.
@@ -82,6 +83,9 @@ func (tr trial) run(kernel Kernel) error {
 			start = (start + 31) &^ 31 // relative to the array, which is aligned itself
 		} else {
 			start += rng.IntN(32)
+			if tr.stream {
+				start -= start % tr.dtype.Size() // elsewhere nothing streams
+			}
 		}
 		next = start + size
 		fill(tr.dtype, arena[start:next], rng)
@@ -112,7 +116,11 @@ func (tr trial) run(kernel Kernel) error {
 	before := bytes.Clone(arena)
 	list := slices.Clone(srcs)
 
-	kernel.Reduce(dst, srcs)
+	if tr.stream {
+		kernel.ReduceStream(dst, srcs)
+	} else {
+		kernel.Reduce(dst, srcs)
+	}
 
 	for i := range srcs {
 		if len(srcs[i]) != len(list[i]) || size > 0 && &srcs[i][0] != &list[i][0] {

@@ -27,16 +27,13 @@ func floats() {
 	reducer("avx2MaxFloat64", "takes the larger of float64 numbers.",
 		func() operation { return orderFloats(VMAXPD, VANDPD, VORPD, VCMPPD) })
 
-	load := func() (func(Mem) acc, func(acc, Mem)) { return plainLoad, plainStore }
 	divider("avx2DivideFloat32", "divides float32 numbers by by.", 8, toFloat32,
-		func() (func(Mem) acc, func(acc, VecVirtual), func(acc, Mem)) {
-			l, s := load()
-			return l, func(a acc, by VecVirtual) { VDIVPS(by, a[0], a[0]) }, s
+		func() (func(Mem) acc, func(acc, VecVirtual), func(acc) VecVirtual) {
+			return plainLoad, func(a acc, by VecVirtual) { VDIVPS(by, a[0], a[0]) }, plainPack
 		})
 	divider("avx2DivideFloat64", "divides float64 numbers by by.", 8, toFloat64,
-		func() (func(Mem) acc, func(acc, VecVirtual), func(acc, Mem)) {
-			l, s := load()
-			return l, func(a acc, by VecVirtual) { VDIVPD(by, a[0], a[0]) }, s
+		func() (func(Mem) acc, func(acc, VecVirtual), func(acc) VecVirtual) {
+			return plainLoad, func(a acc, by VecVirtual) { VDIVPD(by, a[0], a[0]) }, plainPack
 		})
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
@@ -9,6 +11,13 @@ import (
 // vector is the number of bytes of memory that the smallest step of a loop covers.
 const vector = 32
 
+// line is how many vectors a step covers when there are more than two sources. Longer steps read several lines of one source before
+// they turn to the next, and the processor's prefetchers keep up with that less well the more sources there are.
+const line = 2
+
+// maxSources is the largest number of sources of one pass.
+const maxSources = 8
+
 // acc is the accumulator of one vector of memory: one register, or two where an element is wider in
 // the accumulator than in memory or needs more than its value to be known.
 type acc [2]VecVirtual
@@ -16,75 +25,88 @@ type acc [2]VecVirtual
 // operation is what a reducing function does to one vector. The vectors of a step are handled in one call,
 // so that their instructions can be interleaved.
 type operation struct {
-	vectors int                // number of vectors of a full step; their accumulators and temporaries must fit 16 registers
-	load    func(m Mem) acc    // brings the vector at m into the form of an accumulator
-	combine func(m Mem, a acc) // a = a ⊕ the vector at m
-	store   func(a acc, m Mem) // a, which is not needed any more, goes to m
+	vectors int                    // number of vectors of a full step with two sources; their accumulators and temporaries must fit 16 registers
+	load    func(m Mem) acc        // brings the vector at m into the form of an accumulator
+	combine func(m Mem, a acc)     // a = a ⊕ the vector at m
+	pack    func(a acc) VecVirtual // brings a, which is not needed any more, into the form of memory
 }
 
 // reducer emits the function of that name:
 //
 //	to = from[0] ⊕ from[1] ⊕ … ⊕ from[k-1], for n bytes, a positive multiple of 32, and 2 <= k <= 8
 //
-// Each step loads its part of all sources before it stores, so to may be one of them.
+// Each step loads its part of all sources before it stores, so to may be one of them. Unless past is 0, full steps are stored past
+// the caches; to must be a multiple of 32 then.
 func reducer(name, doc string, setup func() operation) {
-	TEXT(name, NOSPLIT, "func(to *byte, from *[8]*byte, k, n int)")
-	Doc(name+" "+doc, "n is a positive multiple of 32, k is 2 to 8.")
+	TEXT(name, NOSPLIT, "func(to *byte, from *[8]*byte, k, n, past int)")
+	Doc(name+" "+doc, "n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.")
 	Pragma("noescape")
 	to := Load(Param("to"), GP64())
 	from := Load(Param("from"), GP64())
 	k := Load(Param("k"), GP64())
 	n := Load(Param("n"), GP64())
+	past := Load(Param("past"), GP64())
 	op := setup()
-	first, other, offset := GP64(), GP64(), GP64()
+	first, offset := GP64(), GP64()
 	MOVQ(Mem{Base: from}, first)
 	XORQ(offset, offset)
-	CMPQ(k, Imm(2))
-	JNE(LabelRef("many"))
-
-	MOVQ(Mem{Base: from, Disp: 8}, other)
-	pair := func(vectors int) {
-		accs := make([]acc, vectors)
-		for i := range accs {
-			accs[i] = op.load(at(first, offset, i))
+	for sources := 2; sources <= maxSources; sources++ {
+		next := fmt.Sprintf("not%d", sources)
+		if sources < maxSources {
+			CMPQ(k, Imm(uint64(sources)))
+			JNE(LabelRef(next))
 		}
-		for i := range accs {
-			op.combine(at(other, offset, i), accs[i])
+		others := make([]Register, sources-1)
+		for i := range others {
+			others[i] = GP64()
+			MOVQ(Mem{Base: from, Disp: 8 * (i + 1)}, others[i])
 		}
-		for i := range accs {
-			op.store(accs[i], at(to, offset, i))
+		vectors := op.vectors
+		if sources > 2 {
+			vectors = line
+		}
+		loops(fmt.Sprintf("sources%d", sources), vectors, offset, n, func(vectors int) {
+			accs := make([]acc, vectors)
+			for i := range accs {
+				accs[i] = op.load(at(first, offset, i))
+			}
+			for _, other := range others {
+				for i := range accs {
+					op.combine(at(other, offset, i), accs[i])
+				}
+			}
+			packed := make([]VecVirtual, vectors)
+			for i := range accs {
+				packed[i] = op.pack(accs[i])
+			}
+			stored := fmt.Sprintf("stored%dof%d", vectors, sources)
+			if vectors > 1 {
+				TESTQ(past, past)
+				JEQ(LabelRef("near" + stored))
+				for i := range packed {
+					VMOVNTDQ(packed[i], at(to, offset, i))
+				}
+				JMP(LabelRef(stored))
+				Label("near" + stored)
+			}
+			for i := range packed {
+				VMOVDQU(packed[i], at(to, offset, i))
+			}
+			if vectors > 1 {
+				Label(stored)
+			}
+		})
+		if sources < maxSources {
+			JMP(LabelRef("done"))
+			Label(next)
 		}
 	}
-	loops("pair", op.vectors, offset, n, pair)
-	JMP(LabelRef("done"))
-
-	Label("many")
-	j := GP64()
-	many := func(vectors int) {
-		accs := make([]acc, vectors)
-		for i := range accs {
-			accs[i] = op.load(at(first, offset, i))
-		}
-		MOVQ(U32(1), j)
-		label := "source"
-		if vectors == 1 {
-			label = "sourceOfOne"
-		}
-		Label(label)
-		MOVQ(Mem{Base: from, Index: j, Scale: 8}, other)
-		for i := range accs {
-			op.combine(at(other, offset, i), accs[i])
-		}
-		INCQ(j)
-		CMPQ(j, k)
-		JLT(LabelRef(label))
-		for i := range accs {
-			op.store(accs[i], at(to, offset, i))
-		}
-	}
-	loops("many", op.vectors, offset, n, many)
 
 	Label("done")
+	TESTQ(past, past)
+	JEQ(LabelRef("end"))
+	SFENCE() // what is stored after the call may publish what the call has stored
+	Label("end")
 	VZEROUPPER()
 	RET()
 }
@@ -113,14 +135,14 @@ func loops(name string, vectors int, offset, n Register, body func(vectors int))
 
 // divider emits the function of that name, which divides n bytes, a positive multiple of 32, by a number that
 // prepare turns into a register.
-func divider(name, doc string, vectors int, prepare func(by Register) VecVirtual, setup func() (load func(m Mem) acc, divide func(a acc, by VecVirtual), store func(a acc, m Mem))) {
+func divider(name, doc string, vectors int, prepare func(by Register) VecVirtual, setup func() (load func(m Mem) acc, divide func(a acc, by VecVirtual), pack func(a acc) VecVirtual)) {
 	TEXT(name, NOSPLIT, "func(p *byte, n, by int)")
 	Doc(name+" "+doc, "n is a positive multiple of 32.")
 	Pragma("noescape")
 	p := Load(Param("p"), GP64())
 	n := Load(Param("n"), GP64())
 	by := prepare(Load(Param("by"), GP64()))
-	load, divide, store := setup()
+	load, divide, pack := setup()
 	offset := GP64()
 	XORQ(offset, offset)
 	loops("divide", vectors, offset, n, func(vectors int) {
@@ -128,7 +150,7 @@ func divider(name, doc string, vectors int, prepare func(by Register) VecVirtual
 			m := at(p, offset, i)
 			a := load(m)
 			divide(a, by)
-			store(a, m)
+			VMOVDQU(pack(a), m)
 		}
 	})
 	Label("done")
@@ -154,21 +176,21 @@ func ones() VecVirtual {
 	return y
 }
 
-// plainLoad and plainStore are for elements that are the same in memory and accumulator.
+// plainLoad and plainPack are for elements that are the same in memory and accumulator.
 func plainLoad(m Mem) acc {
 	y := YMM()
 	VMOVDQU(m, y)
 	return acc{y}
 }
 
-func plainStore(a acc, m Mem) { VMOVDQU(a[0], m) }
+func plainPack(a acc) VecVirtual { return a[0] }
 
 // plain is the operation that combine is, on elements that are the same in memory and accumulator.
 func plain(combine func(m Mem, y VecVirtual)) operation {
 	return operation{
-		vectors: 8,
+		vectors: 4,
 		load:    plainLoad,
 		combine: func(m Mem, a acc) { combine(m, a[0]) },
-		store:   plainStore,
+		pack:    plainPack,
 	}
 }

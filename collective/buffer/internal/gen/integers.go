@@ -120,12 +120,12 @@ func order64(unsigned, smaller bool) operation {
 		return acc{y}
 	}
 	return operation{
-		vectors: 8,
+		vectors: 4,
 		load:    load,
 		combine: func(m Mem, a acc) { choose(load(m)[0], a[0]) },
-		store: func(a acc, m Mem) {
+		pack: func(a acc) VecVirtual {
 			VPXOR(bias, a[0], a[0])
-			plainStore(a, m)
+			return a[0]
 		},
 	}
 }

@@ -1,0 +1,14 @@
+//go:build !cgo
+
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+// compiled has nothing to compare with.
+func compiled(int, []byte, [][]byte) {
+	fmt.Fprintln(os.Stderr, "versus: needs cgo and a C compiler")
+	os.Exit(1)
+}
