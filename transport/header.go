@@ -44,17 +44,24 @@ type Header struct {
 
 // AppendBinary appends the 40 bytes of h, little endian, to b.
 func (h *Header) AppendBinary(b []byte) ([]byte, error) {
+	var text [HeaderSize]byte
+	h.Put(&text)
+	return append(b, text[:]...), nil
+}
+
+// Put writes what AppendBinary appends.
+func (h *Header) Put(b *[HeaderSize]byte) {
 	le := binary.LittleEndian
-	b = le.AppendUint32(b, h.Epoch)
-	b = le.AppendUint32(b, h.Seq)
-	b = le.AppendUint64(b, h.Count)
-	b = append(b, byte(h.Kind), h.Coll, h.DType, h.Op)
-	b = le.AppendUint16(b, h.Channel)
-	b = le.AppendUint16(b, h.Algo)
-	b = le.AppendUint32(b, uint32(h.Root))
-	b = le.AppendUint32(b, h.Step)
-	b = le.AppendUint32(b, h.Slice)
-	return le.AppendUint32(b, h.Length), nil
+	le.PutUint32(b[0:], h.Epoch)
+	le.PutUint32(b[4:], h.Seq)
+	le.PutUint64(b[8:], h.Count)
+	b[16], b[17], b[18], b[19] = byte(h.Kind), h.Coll, h.DType, h.Op
+	le.PutUint16(b[20:], h.Channel)
+	le.PutUint16(b[22:], h.Algo)
+	le.PutUint32(b[24:], uint32(h.Root))
+	le.PutUint32(b[28:], h.Step)
+	le.PutUint32(b[32:], h.Slice)
+	le.PutUint32(b[36:], h.Length)
 }
 
 // UnmarshalBinary reads h from the first HeaderSize bytes of b. It fails with a [*FrameError] when b is
@@ -63,6 +70,7 @@ func (h *Header) UnmarshalBinary(b []byte) error {
 	if len(b) < HeaderSize {
 		return &FrameError{Reason: fmt.Sprintf("header of %d bytes, want %d", len(b), HeaderSize)}
 	}
+	b = b[:HeaderSize]
 	le := binary.LittleEndian
 	*h = Header{
 		Epoch: le.Uint32(b), Seq: le.Uint32(b[4:]), Count: le.Uint64(b[8:]),

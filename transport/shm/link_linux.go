@@ -99,9 +99,7 @@ func (l *link) Post(h *transport.Header, payload []byte) (bool, error) {
 		copyPayload(l.out.mem[offStage+offset:], payload)
 	}
 	l.stageEnd[i] = l.head
-	if _, err := h.AppendBinary(slot[slotHeader:slotHeader]); err != nil {
-		return false, err
-	}
+	h.Put((*[transport.HeaderSize]byte)(slot[slotHeader:]))
 	l.posted++
 	atomic.StoreUint64(l.out.seq(l.posted-1), l.posted)
 	l.ring()

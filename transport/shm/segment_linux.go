@@ -48,9 +48,10 @@ const (
 	slotRegion = slotPlace + 4
 	slotOffset = slotRegion + 4
 	slotInline = slotOffset
-
-	maxInline = slotSize - slotInline
 )
+
+// The longest payload inside a descriptor fills it.
+var _ [slotSize - slotInline - maxInline]struct{} = [0]struct{}{}
 
 // How the sender of a segment has ended.
 const (

@@ -11,8 +11,11 @@ import (
 // window is the number of descriptors of a direction of a link.
 const window = 32
 
+// maxInline is the longest payload inside a descriptor, in bytes.
+const maxInline = 72
+
 // caps describes every link of this package.
-var caps = transport.Caps{Scope: transport.ScopeHost, ByReference: true, Window: window}
+var caps = transport.Caps{Scope: transport.ScopeHost, ByReference: true, Window: window, Inline: maxInline}
 
 // Transport is the shared-memory [transport.Transport]. It is safe for concurrent use.
 type Transport struct {

@@ -11,27 +11,26 @@ import (
 // depends on nothing that this rank has yet to do.
 func (e *Engine) freeAside(ctx context.Context, sc *Script) error {
 	a := &e.asides[e.runs&1]
-	e.waiter.begin(e.cfg.Bell)
 	for a.used {
-		busy := false
-		e.mu.Lock()
-		for _, c := range e.conns {
+		var busy *conn
+		for _, c := range a.readers {
 			if c.Completed() < c.aside[e.runs&1] {
 				if err := c.Err(); err != nil {
-					e.mu.Unlock()
 					return e.blame(c, sc, 0, -1, err)
 				}
-				busy, e.reader = true, c
+				busy = c
 			}
 		}
-		e.mu.Unlock()
-		if a.used = busy; busy {
+		if a.used = busy != nil; a.used {
+			e.reader = busy
 			if err := e.wait(ctx, sc); err != nil {
 				return err
 			}
 		}
 		e.reader = nil
 	}
+	e.waiter.begin(e.cfg.Bell)
+	a.readers, a.filled = a.readers[:0], 0
 	if need := sc.length * sc.size; len(a.mem) < need {
 		mem, err := e.cfg.Alloc(max(need, 4096))
 		if err != nil {
@@ -44,8 +43,16 @@ func (e *Engine) freeAside(ctx context.Context, sc *Script) error {
 		}
 		a.mem = mem
 	}
-	a.used, a.filled = true, 0
 	return nil
+}
+
+// borrow notes that the frame just posted on c is in this operation's aside buffer.
+func (e *Engine) borrow(c *conn) {
+	a := &e.asides[e.runs&1]
+	if k := len(a.readers); k == 0 || a.readers[k-1] != c {
+		a.readers = append(a.readers, c)
+	}
+	a.used, c.aside[e.runs&1] = true, c.posted
 }
 
 // asideOf returns the copy of data, which begins at element lo of the vector, in this operation's aside buffer. The first

@@ -30,8 +30,9 @@ type Script struct {
 	sched   schedule.Schedule // a *schedule.Program unless the rank has very many operations
 	conns   [][]*conn         // by lane and operation, when sched is a Program
 	kernel  buffer.Kernel
-	wide    bool // some operation spans several chunks
-	eager   bool // some send is eager
+	wide    bool     // some operation spans several chunks
+	eager   bool     // some send is eager
+	shot    *oneShot // what the program is, if it is one
 	head    transport.Header
 	sum     uint32 // of the signature
 }
@@ -84,6 +85,7 @@ func (e *Engine) NewScript(sig Signature, s schedule.Schedule, length, sliceByte
 				sc.conns[l][i] = c
 			}
 		}
+		sc.shot = e.oneShotOf(sc, p)
 	} else {
 		sc.wide, sc.eager = true, true
 	}

@@ -89,6 +89,7 @@ type conn struct {
 	aside  [2]uint64 // posted count after the last frame out of each aside buffer
 	hailed bool      // control: this operation's announcement is posted
 	held   bool      // Poll has returned a frame that is not released
+	inline int       // payloads that Post copies
 	near   bool      // the peer is in this process, and its frames lie in its caller's memory
 }
 
@@ -118,9 +119,10 @@ type sent struct {
 
 // An aside buffer holds the data of one operation's eager sends.
 type aside struct {
-	mem    []byte
-	filled int  // elements of this operation that it holds
-	used   bool // some peer may still read it
+	mem     []byte
+	filled  int     // elements of this operation that it holds
+	used    bool    // some peer may still read it
+	readers []*conn // to whom it was posted
 }
 
 // New returns an engine. Links are opened when an operation first needs them.
@@ -148,15 +150,23 @@ func (e *Engine) conn(peer int, channel schedule.Channel) (*conn, error) {
 	if err != nil {
 		return nil, &PeerError{Rank: peer, Op: "open", Channel: int(channel), Step: -1, Err: err}
 	}
-	c := &conn{Link: l, peer: peer, near: l.Caps().Scope == transport.ScopeProcess}
+	caps := l.Caps()
+	c := &conn{Link: l, peer: peer, near: caps.Scope == transport.ScopeProcess, inline: caps.Inline}
 	e.conns[key] = c
 	return c, nil
 }
 
 // Run runs one operation to its end. On error the communicator is at an end: the other ranks have been told why.
-func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) error {
+func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) (err error) {
 	e.runs++
 	e.begin(sc)
+	posted := 0
+	if e.mayShoot(sc) {
+		var done bool
+		if posted, done = e.shoot(sc, &m); done {
+			return nil
+		}
+	}
 	e.machine.Reset(sc.sched, e.rank, sc.slicing)
 	n := e.machine.Lanes()
 	for len(e.lanes) < n {
@@ -165,7 +175,16 @@ func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) error {
 	for i := range e.lanes[:n] {
 		e.lanes[i].first, e.lanes[i].count = 0, 0
 	}
-	err := e.loop(ctx, sc, &m)
+	for range posted {
+		e.machine.Start(schedule.OutLane(0))
+		e.push(schedule.OutLane(0), sent{})
+	}
+	if err = e.Err(); err == nil && sc.eager && posted == 0 {
+		err = e.freeAside(ctx, sc)
+	}
+	if err == nil {
+		err = e.loop(ctx, sc, &m)
+	}
 	e.waiter.begin(e.cfg.Bell)
 	if err != nil {
 		err = e.fail(err)
@@ -183,14 +202,6 @@ func (e *Engine) begin(sc *Script) {
 }
 
 func (e *Engine) loop(ctx context.Context, sc *Script, m *Operands) error {
-	if e.Err() != nil {
-		return e.Err()
-	}
-	if sc.eager {
-		if err := e.freeAside(ctx, sc); err != nil {
-			return err
-		}
-	}
 	e.waiter.begin(e.cfg.Bell)
 	lanes := schedule.Lane(e.machine.Lanes())
 	for {
@@ -266,7 +277,8 @@ func (e *Engine) send(sc *Script, m *Operands, l schedule.Lane, st schedule.Step
 	}
 	lo, hi := sc.slice(op.Src, op.N, st.Slice, sc.slicing.Count(op.N))
 	data := m.span(op.Src, lo, hi, sc.size)
-	if op.Eager && len(data) > 0 {
+	aside := op.Eager && len(data) > c.inline
+	if aside {
 		data = e.asideOf(data, lo, sc)
 	}
 	h := &e.head
@@ -281,10 +293,13 @@ func (e *Engine) send(sc *Script, m *Operands, l schedule.Lane, st schedule.Step
 	}
 	c.posted++
 	e.machine.Start(l)
-	if op.Eager {
-		c.aside[e.runs&1] = c.posted
+	switch {
+	case aside:
+		e.borrow(c)
+		fallthrough
+	case op.Eager:
 		e.push(l, sent{})
-	} else {
+	default:
 		e.push(l, sent{c, c.posted})
 	}
 	return true, nil

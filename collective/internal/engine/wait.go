@@ -18,9 +18,9 @@ import (
 // it has waited longer than that; but a rank that spins while another wants its core costs that one a time slice, so
 // where ranks outnumber cores nobody spins.
 const (
-	spinTurns    = 60  // about 2 µs
+	spinTurns    = 80  // about 2 µs
 	yieldTurns   = 150 // about 100 µs
-	pausesInTurn = 4
+	pausesInTurn = 1
 	sharedTurns  = 40
 )
 
@@ -66,26 +66,30 @@ func (w *waiter) arm(b transport.Bell) {
 	b.Arm()
 }
 
+// rest passes the time of a turn, counted from 0, that is before the first sleep of a wait.
+func (w *waiter) rest(turn int) {
+	switch {
+	case turn < w.spins:
+		pause(pausesInTurn)
+	case w.shared:
+		runtime.Gosched()
+	default:
+		yieldThread()
+	}
+}
+
 // wait is called after every turn without progress. It returns when another turn may be worth while, or why there is
 // none.
 func (e *Engine) wait(ctx context.Context, sc *Script) error {
 	w := &e.waiter
 	w.turn++
-	switch {
-	case w.turn <= w.spins:
-		pause(pausesInTurn)
-		return nil
-	case w.turn <= w.spins+w.yields:
-		if w.turn&15 == 0 {
+	if w.turn <= w.spins+w.yields {
+		if w.turn > w.spins && w.turn&15 == 0 {
 			if err := e.check(ctx, sc); err != nil {
 				return err
 			}
 		}
-		if w.shared {
-			runtime.Gosched()
-		} else {
-			yieldThread()
-		}
+		w.rest(w.turn - 1)
 		return nil
 	}
 	if w.turn == w.spins+w.yields+1 {
