@@ -14,6 +14,7 @@ import (
 	"github.com/ringtree/ringtree/collective/plan"
 	"github.com/ringtree/ringtree/collective/schedule"
 	"github.com/ringtree/ringtree/topology"
+	"github.com/ringtree/ringtree/topology/probe"
 	"github.com/ringtree/ringtree/transport"
 )
 
@@ -30,6 +31,7 @@ type Comm struct {
 	doors   doors
 	engine  *engine.Engine
 	calls   callCache
+	costs   *probe.Report // that the planner's graph was made of; nil: none
 	queue   queue
 	own     owned        // what Join made for this communicator alone
 	splits  atomic.Int64 // operations that make communicators, for their names
@@ -48,7 +50,9 @@ type doors struct {
 // refusal.
 //
 // Ranks of one host find each other by the group's name. Ranks of several hosts come by an invitation, which any of
-// them can make; the process that made it must be among them, and is nobody special once the group has formed.
+// them can make; the process that made it must be among them, and is nobody special once the group has formed. Before Join
+// returns, a group on several hosts measures what its links cost, which takes about a second; a rank that is lost
+// meanwhile is lost as in any operation.
 func Join(ctx context.Context, cfg Config) (*Comm, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -63,6 +67,11 @@ func Join(ctx context.Context, cfg Config) (*Comm, error) {
 		return nil, errors.Join(err, own.close())
 	}
 	c.own = own
+	if c.measures() {
+		if err := c.measure(ctx); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
 	cfg.Logger.Debug("joined", "group", cfg.Group, "rank", c.cfg.Rank, "size", cfg.Size)
 	return c, nil
 }
@@ -301,14 +310,14 @@ func (c *Comm) Topology() *topology.Graph { return c.planner.Graph() }
 func (c *Comm) Err() error { return c.engine.Err() }
 
 // Explain returns, as text, which schedule an operation over a vector of so many bytes uses, why, and what the other
-// candidates would cost by the model, and how this rank reaches the peers that it has links with. root counts for broadcast
-// and reduce only.
+// candidates would cost by the model, whether the costs were measured, and how this rank reaches the peers that it has links
+// with. root counts for broadcast and reduce only.
 func (c *Comm) Explain(coll schedule.Collective, root int, bytes int64) (string, error) {
 	p, err := c.planner.Choose(c.cfg.Algorithm, plan.Request{Collective: coll, Root: topology.Rank(root), Bytes: bytes})
 	if err != nil {
 		return "", err
 	}
-	return c.planner.Explain(p) + routeText(c.cfg.Rank, c.Routes()), nil
+	return c.planner.Explain(p) + costsText(c.costs) + routeText(c.cfg.Rank, c.Routes()), nil
 }
 
 // Abort ends the communicator on every rank: operations that run or are called later return an [*AbortError], which Is

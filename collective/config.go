@@ -7,6 +7,7 @@ import (
 	"github.com/ringtree/ringtree/collective/membership"
 	"github.com/ringtree/ringtree/collective/plan"
 	"github.com/ringtree/ringtree/topology"
+	"github.com/ringtree/ringtree/topology/probe"
 	"github.com/ringtree/ringtree/transport"
 	"github.com/ringtree/ringtree/transport/p2p"
 )
@@ -35,9 +36,14 @@ type Config struct {
 	// For each peer the first that reaches it is used; of quic and tcp, the one that gets through: see transport/network.
 	// Ranks of one group should use the same.
 	Transports []transport.Transport
-	// Topology describes the ranks, for the planner. nil: made from what the ranks say of themselves.
-	// It must be the same on all ranks.
+	// Topology describes the ranks, for the planner. nil: made from what the ranks say of themselves, with costs that are
+	// measured when the group forms (topology/probe), by all ranks together: where it has an Invitation, or a Launch that names
+	// an address, and is on several hosts, or where Costs is set. Other groups work with the usual costs of shared memory.
+	// Topology must be the same on all ranks.
 	Topology *topology.Graph
+	// Costs keeps measured costs between runs, and has a group of one host measured, too. nil: they are kept as long as this
+	// process. All ranks set it or none does; the cache of rank 0 is the one that is used.
+	Costs *probe.Cache
 	// Algorithm is the family of schedules to use. plan.Auto, the zero value: the planner's choice for each call. It must
 	// be the same on all ranks.
 	Algorithm plan.Algorithm

@@ -53,6 +53,7 @@ func (c *Comm) Split(ctx context.Context, color, key int) (*Comm, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
+	n.costs = c.costs
 	return n, nil
 }
 

@@ -84,7 +84,7 @@ func newSocket(ctx context.Context, cfg *config, settings *quicgo.Config) (*sock
 	sizeBuffers(u, cfg.Settings.Logger)
 	s := &socket{udp: &sizedConn{UDPConn: u}, doors: make(map[string]*door)}
 	if cfg.wrap != nil {
-		s.udp = cfg.wrap(s.udp)
+		s.udp = unsized{cfg.wrap(s.udp)}
 	}
 	s.quic = &quicgo.Transport{Conn: s.udp}
 	tlsConfig := &tls.Config{
@@ -192,6 +192,16 @@ type sizedConn struct {
 	mu    sync.Mutex
 	sized bool
 }
+
+// An unsized is a PacketConn of whoever wraps the socket, whose buffers are set already. Without these methods quic-go
+// prints a warning.
+type unsized struct{ net.PacketConn }
+
+// SetReadBuffer does nothing.
+func (unsized) SetReadBuffer(int) error { return nil }
+
+// SetWriteBuffer does nothing.
+func (unsized) SetWriteBuffer(int) error { return nil }
 
 // errEarly keeps quic-go from the raw socket.
 var errEarly = errors.New("quic: the buffers of the socket are set already")
