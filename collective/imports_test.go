@@ -44,6 +44,7 @@ transport/mem, transport/shm, transport/quic, transport/tcp, transport/rdma, tra
 collective/schedule, collective/buffer, transport < collective/internal/engine
 collective/internal/engine, collective/plan, collective/membership, transport/all, topology/probe < collective < collective/bucket
 collective/buffer < cudabridge
+collective/calibrate < examples/...
 everything < examples/...
 
 planned collective/sim, transport/rdma, cudabridge
@@ -61,7 +62,7 @@ only transport/p2p -> github.com/multiformats/...: addresses of libp2p, text to 
 only transport/quic, transport/p2p -> github.com/quic-go/...: the TLS identity reaches transport/quic as a value
 only cudabridge, transport/rdma -> C: the default build is pure Go
 only examples/... -> gonum.org/v1/plot/...: drawing is no part of the library
-only topology, topology/probe, collective/plan, collective/sim, examples/... -> gonum.org/v1/gonum/...: the data path has kernels of its own
+only topology, topology/probe, collective/plan, collective/sim, collective/calibrate, examples/... -> gonum.org/v1/gonum/...: the data path has kernels of its own
 only tests -> github.com/google/go-cmp/...: it panics on purpose, and is made for tests
 
 allow golang.org/x/sys/...: system calls and processor features
