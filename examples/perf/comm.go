@@ -2,58 +2,24 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 
 	"github.com/ringtree/ringtree/collective"
 	"github.com/ringtree/ringtree/collective/buffer"
 	"github.com/ringtree/ringtree/collective/plan"
 	"github.com/ringtree/ringtree/collective/schedule"
-	"github.com/ringtree/ringtree/examples/internal/links"
 )
 
-// A network is what the ranks of a process share to find and reach the others.
-type network struct {
-	*links.Links
-	group      string
-	invitation string
-}
-
-// openNetwork makes this process's transports and, where it invites, the invitation, which it prints.
-func openNetwork(ctx context.Context, o *options, group string, terminal io.Writer) (*network, error) {
-	l, err := links.Open(ctx, o.transport, o.conns, o.invited() || o.job != nil && o.job.Addr != "", o.hosts > 1)
-	if err != nil {
-		return nil, err
-	}
-	n := &network{Links: l, group: group, invitation: o.join}
-	if o.invite > 0 {
-		if n.invitation, err = collective.Invite(l.Peer, o.invite); err != nil {
-			return nil, errors.Join(err, l.Close())
-		}
-		fmt.Fprintf(terminal, "perf: to take part, on any machine that can reach this one, with the same flags:\nperf -join %s\n", n.invitation)
-	}
-	return n, nil
-}
-
 // join makes this rank a member of the group.
-func (n *network) join(ctx context.Context, o *options, rank int) (*collective.Comm, error) {
-	algo, err := plan.ParseAlgorithm(o.algo)
+func (p *process) join(ctx context.Context, rank int) (*collective.Comm, error) {
+	algo, err := plan.ParseAlgorithm(p.o.algo)
 	if err != nil {
 		return nil, err
 	}
-	config := collective.Config{
-		Rank: rank, Size: o.ranks(), Group: n.group, Algorithm: algo, Peer: n.Peer, Transports: n.Transports, Invitation: n.invitation,
-		Launch: o.job,
-	}
-	if n.invitation != "" {
-		config.Size = 0 // the invitation's
-		if rank > 0 || o.join != "" {
-			config.Rank = collective.AnyRank // rank 0, which reports, is the inviting process's
-		}
-	}
-	if o.hosts > 1 {
-		config.Host = fmt.Sprintf("host%d", o.hostOf(rank))
+	config := p.links.Config(rank, p.o.ranks(), p.group)
+	config.Algorithm = algo
+	if p.o.hosts > 1 {
+		config.Host = fmt.Sprintf("host%d", p.o.hostOf(rank))
 	}
 	return collective.Join(ctx, config)
 }

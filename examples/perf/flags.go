@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/ringtree/ringtree/collective/buffer"
-	"github.com/ringtree/ringtree/collective/membership"
 	"github.com/ringtree/ringtree/collective/schedule"
 	"github.com/ringtree/ringtree/examples/internal/links"
 )
@@ -34,34 +33,24 @@ type options struct {
 	processes int
 	threads   int // ranks per process
 	hosts     int // 0: one
-	transport string
-	conns     int                // connections a peer over a network; 0: the transport's default
-	invite    int                // ranks of the group that this process invites to; 0: none
-	join      string             // invitation
-	job       *membership.Launch // place in a launcher's job; nil: none
-	algo      string
-	alloc     string
-	json      string
-	plot      string
-	explain   bool
-	counted   bool // -np was given
-	timeout   time.Duration
+	links.Flags
+	algo    string
+	alloc   string
+	json    string
+	plot    string
+	explain bool
+	counted bool // -np was given
+	timeout time.Duration
 }
 
 // ranks is the size of the communicator, as far as the flags tell: of a group that it joins by invitation, the
 // invitation does.
 func (o *options) ranks() int {
-	switch {
-	case o.invite > 0:
-		return o.invite
-	case o.job != nil:
-		return o.job.Size
+	if n := o.Size(o.processes, o.threads); n > 0 {
+		return n
 	}
 	return o.processes * o.threads
 }
-
-// invited reports whether the group is formed by an invitation, of processes that were started one by one.
-func (o *options) invited() bool { return o.invite > 0 || o.join != "" }
 
 // A combination makes one time of the times of all ranks.
 type combination int
@@ -90,7 +79,7 @@ func defaults() options {
 		coll: allReduce, sweep: sweep{first: 8, last: 64 << 20, step: 1 << 20, factor: 2},
 		ops: []buffer.Op{buffer.Sum}, dtypes: []buffer.DType{buffer.Float32},
 		iters: 20, warmup: 5, agg: 1, cycles: 1, check: 1, average: ofMean,
-		processes: 2, threads: 1, transport: "auto", algo: "auto", alloc: "registered", timeout: time.Minute,
+		processes: 2, threads: 1, Flags: links.Flags{Transport: "auto"}, algo: "auto", alloc: "registered", timeout: time.Minute,
 	}
 }
 
@@ -174,10 +163,10 @@ func parseFlags(args []string) (*options, error) {
 		return number(&o.root, -1)(s)
 	})
 	add("coll", func(s string) (err error) { o.coll, err = parseColl(s); return err })
-	add("transport", word(&o.transport, transportNames))
-	add("conns", number(&o.conns, 0))
-	add("invite", number(&o.invite, 1))
-	add("join", func(s string) error { o.join = s; return nil })
+	add("transport", word(&o.Transport, transportNames))
+	add("conns", number(&o.Conns, 0))
+	add("invite", number(&o.Invite, 1))
+	add("join", func(s string) error { o.Join = s; return nil })
 	add("algo", word(&o.algo, algoNames))
 	add("alloc", word(&o.alloc, allocNames))
 	add("J", file(&o.json))
@@ -211,7 +200,7 @@ func parseFlags(args []string) (*options, error) {
 		o.sweep.factor = 1
 	}
 	o.counted = given["np"]
-	if o.invited() {
+	if o.Invited() {
 		if given["np"] && o.processes != 1 {
 			return nil, &usageError{"-np starts processes here: with -invite and -join each process is started by hand"}
 		}
@@ -237,26 +226,17 @@ func (o *options) checked() (*options, error) {
 		return refuse("-b %d is larger than -e %d", o.sweep.first, o.sweep.last)
 	case o.sweep.factor == 1 && o.sweep.step == 0:
 		return refuse("-f 1 needs a step of at least 1 byte (-i)")
-	case o.invite > 0 && o.join != "":
-		return refuse("-invite makes a group and -join enters one: give one of them")
-	case o.invited() && (o.transport == "mem" || o.transport == "shm"):
-		return refuse("-transport %s does not reach beyond this host: use auto, quic or tcp with an invitation", o.transport)
-	case o.invite > 0 && o.invite < o.threads:
-		return refuse("-invite %d: this process alone has %d ranks", o.invite, o.threads)
-	case o.job != nil && o.threads > 1:
-		return refuse("-t %d: a launcher counts the ranks, one a process", o.threads)
-	case o.conns > 32:
-		return refuse("-conns %d: at most 32", o.conns)
-	case o.join != "" && (o.root > 0 || o.hosts > 0):
+	case o.Join != "" && (o.root > 0 || o.hosts > 0):
 		return refuse("-r and -hosts need to know the number of ranks: not with -join")
-	case o.join == "" && o.root >= ranks:
+	case o.Join == "" && o.root >= ranks:
 		return refuse("-r %d: there are %d ranks", o.root, ranks)
-	case o.transport == "mem" && o.processes > 1:
-		return refuse("-transport mem joins the goroutines of one process: use -np 1 -t %d", ranks)
 	case o.hosts > o.processes && o.processes > 1:
 		return refuse("-hosts %d: there are %d processes, and the ranks of one are on one host", o.hosts, o.processes)
 	case o.hosts > ranks:
 		return refuse("-hosts %d: there are %d ranks", o.hosts, ranks)
+	}
+	if err := o.Flags.Check(o.processes, o.threads); err != nil {
+		return nil, &usageError{err.Error()}
 	}
 	if !o.coll.reduces() {
 		o.ops = []buffer.Op{0}
@@ -269,10 +249,10 @@ func (o *options) checked() (*options, error) {
 	return o, nil
 }
 
-// hostOf numbers the pretended host of a rank: contiguous blocks, as even as possible, of processes or, when there is
-// only one, of ranks.
+// hostOf numbers the pretended host of a rank: contiguous blocks, as even as possible, of processes or, when this one starts
+// no others, of ranks.
 func (o *options) hostOf(rank int) int {
-	at, units := rank, o.threads
+	at, units := rank, o.ranks()
 	if o.processes > 1 {
 		at, units = rank/o.threads, o.processes
 	}

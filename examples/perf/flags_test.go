@@ -44,7 +44,7 @@ func TestParseFlags(t *testing.T) {
 		{"-I 1 --output_file out.json", with(func(o *options) { o.perIter, o.json = true, "out.json" })},
 		{"--per_iter_timing 0", with(func(o *options) {})},
 		{"-np 1 -t 4 -transport mem -hosts 2 -algo HD -alloc plain", with(func(o *options) {
-			o.processes, o.threads, o.transport, o.hosts, o.algo, o.alloc = 1, 4, "mem", 2, "hd", "plain"
+			o.processes, o.threads, o.Transport, o.hosts, o.algo, o.alloc = 1, 4, "mem", 2, "hd", "plain"
 		})},
 		{"-plot a.PNG -explain -timeout 5 -g 1", with(func(o *options) { o.plot, o.explain, o.timeout = "a.PNG", true, 5*time.Second })},
 		{"-timeout 150ms", with(func(o *options) { o.timeout = 150 * time.Millisecond })},

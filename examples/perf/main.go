@@ -10,7 +10,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/ringtree/ringtree/collective/membership"
 	"github.com/ringtree/ringtree/examples/internal/launch"
 )
 
@@ -32,7 +31,7 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 		case launched:
 			o.processes = size
 			o, err = o.checked()
-		case !o.invited() && !o.counted:
+		case !o.Invited() && !o.counted:
 			o, err = o.inJob(os.Getenv)
 		}
 	}
@@ -54,6 +53,9 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 	if !launched && o.processes > 1 {
 		return start(ctx, o, args, stdout, stderr)
 	}
+	if o.Job != nil {
+		rank = o.Job.Rank
+	}
 	p := process{o: o, index: rank, group: group, out: stdout, terminal: stderr}
 	wrong, err := p.run(ctx)
 	switch {
@@ -67,16 +69,15 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 	return statusOf(wrong, launched)
 }
 
-// inJob makes the process a part of the job of a launcher (torchrun, mpirun, srun, …) that has started it, if one has.
+// inJob makes the process a part of the job of a launcher that has started it, if one has.
 func (o *options) inJob(getenv func(string) string) (*options, error) {
-	job, ok, err := membership.FromEnv(getenv)
-	switch {
-	case err != nil:
+	if err := o.InJob(getenv); err != nil {
 		return nil, &usageError{err.Error()}
-	case !ok || job.Size == 1:
+	}
+	if o.Job == nil {
 		return o, nil
 	}
-	o.job, o.processes = &job, 1
+	o.processes = 1
 	return o.checked()
 }
 

@@ -13,17 +13,18 @@ import (
 // members joins o.threads ranks of this process and calls f on each.
 func members(t *testing.T, o *options, f func(m *member) error) {
 	t.Helper()
-	n, err := openNetwork(t.Context(), o, t.Name(), io.Discard)
+	l, err := o.Meet(t.Context(), "perf", false, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer n.Close()
+	defer l.Close()
+	p := process{o: o, group: t.Name(), links: l}
 	var wait sync.WaitGroup
 	for rank := range o.ranks() {
 		wait.Go(func() {
 			ctx, dog := watch(t.Context(), o.timeout)
 			defer dog.stop()
-			comm, err := n.join(ctx, o, rank)
+			comm, err := p.join(ctx, rank)
 			if err != nil {
 				t.Error(err)
 				return
@@ -62,7 +63,7 @@ func TestTimedLoopAllocatesNothing(t *testing.T) {
 	few := uint64(300 * runtime.GOMAXPROCS(0))
 	for _, coll := range []collKind{allReduce, reduceScatter, allGather, broadcast, reduce, barrier} {
 		o := defaults()
-		o.coll, o.processes, o.threads, o.transport, o.iters = coll, 1, 2, "mem", iters
+		o.coll, o.processes, o.threads, o.Transport, o.iters = coll, 1, 2, "mem", iters
 		o.sweep = sweep{first: 32 << 10, last: 32 << 10, step: 1, factor: 2}
 		s := subject{size: 32 << 10, dtype: buffer.Float32, op: buffer.Sum}
 		members(t, &o, func(m *member) error {
@@ -102,7 +103,7 @@ func TestTimedLoopAllocatesNothing(t *testing.T) {
 func TestCombine(t *testing.T) {
 	for how, want := range map[combination]float64{ofRank0: 1, ofMean: 2, ofMin: 1, ofMax: 3} {
 		o := defaults()
-		o.processes, o.threads, o.transport, o.average, o.sweep.last = 1, 3, "mem", how, 1024
+		o.processes, o.threads, o.Transport, o.average, o.sweep.last = 1, 3, "mem", how, 1024
 		members(t, &o, func(m *member) error {
 			got, err := m.combine(t.Context(), float64(1+m.comm.Rank()))
 			if err == nil && m.comm.Rank() == 0 && got != want {
@@ -115,7 +116,7 @@ func TestCombine(t *testing.T) {
 
 func TestGatherTimes(t *testing.T) {
 	o := defaults()
-	o.processes, o.threads, o.transport, o.iters, o.sweep.last = 1, 3, "mem", 2, 1024
+	o.processes, o.threads, o.Transport, o.iters, o.sweep.last = 1, 3, "mem", 2, 1024
 	members(t, &o, func(m *member) error {
 		r := float64(m.comm.Rank())
 		m.times[0], m.times[1] = 1+r, 9-r
@@ -132,7 +133,7 @@ func TestGatherTimes(t *testing.T) {
 func TestCheckCountsWrongElements(t *testing.T) {
 	const ranks, count = 3, 256
 	o := defaults()
-	o.processes, o.threads, o.transport, o.sweep.last, o.check = 1, ranks, "mem", 4*count, 5
+	o.processes, o.threads, o.Transport, o.sweep.last, o.check = 1, ranks, "mem", 4*count, 5
 	asked := subject{size: 4 * count, dtype: buffer.Int32, op: buffer.Sum}
 	members(t, &o, func(m *member) error {
 		l := layoutOf(m.buffers, allReduce, shape{count, count, count}, asked.dtype, m.comm.Rank(), false)

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/ringtree/ringtree/collective"
+	"github.com/ringtree/ringtree/examples/internal/links"
 )
 
 // A process is one of those that take part, with its ranks as goroutines.
@@ -19,16 +20,16 @@ type process struct {
 	group    string
 	out      io.Writer
 	terminal *os.File // for progress
-	network  *network
+	links    *links.Links
 }
 
 // run measures everything on all ranks of the process. It returns how many elements were wrong on all ranks of the
 // group together, or the error of the first rank that failed.
 func (p *process) run(ctx context.Context) (wrong int64, err error) {
-	if p.network, err = openNetwork(ctx, p.o, p.group, p.terminal); err != nil {
+	if p.links, err = p.o.Meet(ctx, "perf", p.o.hosts > 1, p.terminal); err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, p.network.Close()) }()
+	defer func() { err = errors.Join(err, p.links.Close()) }()
 	var wait sync.WaitGroup
 	var mu sync.Mutex
 	for t := range p.o.threads {
@@ -60,7 +61,7 @@ func (p *process) rank(parent context.Context, rank int) (wrong int64, err error
 			err = fmt.Errorf("rank %d: %s: %w", rank, *dog.what.Load(), err)
 		}
 	}()
-	comm, err := p.network.join(ctx, p.o, rank)
+	comm, err := p.join(ctx, rank)
 	if err != nil {
 		return 0, err
 	}

@@ -54,7 +54,7 @@ func makeHeader(o *options, devices []device) header {
 		version: version(), goVersion: runtime.Version(), program: programName(), threads: o.threads, sweep: o.sweep,
 		warmup: o.warmup, iters: o.iters, agg: o.agg, check: o.check, perIter: o.perIter, devices: devices,
 		experiment: o.coll.String(), args: os.Args, env: knownEnv(os.Environ()), ranks: o.ranks(), processes: o.processes,
-		transport: o.transport, algo: o.algo, hosts: max(1, o.hosts), alloc: o.alloc, start: time.Now(),
+		transport: o.Transport, algo: o.algo, hosts: max(1, o.hosts), alloc: o.alloc, start: time.Now(),
 	}
 }
 
@@ -165,7 +165,7 @@ func (o *options) title() string {
 	if o.hosts > 1 {
 		s += fmt.Sprintf(", as if on %d hosts", o.hosts)
 	}
-	return s + fmt.Sprintf(", algorithm %s, transport %s", o.algo, o.transport)
+	return s + fmt.Sprintf(", algorithm %s, transport %s", o.algo, o.Transport)
 }
 
 // deviceRecord is the room that a rank has to describe itself, in bytes of JSON padded with spaces.
@@ -185,7 +185,7 @@ func gatherDevices(ctx context.Context, comm *collective.Comm, o *options) ([]de
 	}
 	self, err := json.Marshal(device{
 		Rank: comm.Rank(), PID: os.Getpid(), Host: host, Device: comm.Rank() % o.threads, Hex: "cpu",
-		Info: fmt.Sprintf("%s, %d cores, transport %s", runtime.GOARCH, runtime.NumCPU(), o.transport),
+		Info: fmt.Sprintf("%s, %d cores, transport %s", runtime.GOARCH, runtime.NumCPU(), o.Transport),
 	})
 	if err != nil {
 		return nil, err

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"fmt"
 	"image/png"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ringtree/ringtree/topology"
@@ -163,4 +167,63 @@ func TestExitStatus(t *testing.T) {
 			t.Errorf("topo %s: got status %d, %q and %q, want %d, %q and %q", test.args, status, out, errs, test.status, test.out, test.errs)
 		}
 	}
+}
+
+// Processes that a launcher has started are told by their environment who they are; on pretended hosts they measure a
+// network, over whichever of quic and tcp gets through.
+func TestTorchrun(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port - 1 // the next one is used
+	l.Close()
+	const size = 4
+	var outs [size]string
+	var wait sync.WaitGroup
+	for rank := range size {
+		wait.Go(func() {
+			status, out, errs := topo(t, []string{
+				fmt.Sprint("RANK=", rank), fmt.Sprint("WORLD_SIZE=", size), "MASTER_ADDR=127.0.0.1", fmt.Sprint("MASTER_PORT=", port),
+			}, "-hosts", "2")
+			if status != 0 || errs != "" {
+				t.Errorf("rank %d: status %d\n%s%s", rank, status, out, errs)
+			}
+			outs[rank] = out
+		})
+	}
+	wait.Wait()
+	holds(t, outs[0], `^# topo: 4 ranks on 2 hosts, as measured, transports .*network$`, `^  host0, rack r\d, site s\d: 2 ranks`,
+		`^  (rack|world) +(quic|tcp) .* \d+ %  +1 +\d+$`, `all_reduce of 1 MiB over 4 ranks on 2 hosts: `)
+	if out := outs[1] + outs[2] + outs[3]; out != "" {
+		t.Errorf("the other ranks said\n%s", out)
+	}
+}
+
+// Two processes that share nothing but an invitation.
+func TestInvited(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "-invite", "2", "-transport", "tcp")
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	terminal, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it has ended unless the test failed
+	invitation := ""
+	lines := bufio.NewScanner(terminal)
+	for invitation == "" && lines.Scan() {
+		_, invitation, _ = strings.Cut(lines.Text(), "topo -join ")
+	}
+	if status, out, errs := topo(t, nil, "-join", invitation, "-transport", "tcp"); status != 0 || out != "" {
+		t.Errorf("joining: status %d\n%s%s", status, out, errs)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	holds(t, out.String(), `^# topo: 2 ranks on 1 host, as measured, transports tcp$`, `^  host +tcp `)
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -27,13 +26,20 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout io.Writer, stderr *os.File) int {
 	index, size, group, launched := launch.FromEnv()
 	o, err := parseOptions(args)
-	if launched && err == nil {
+	switch {
+	case err != nil:
+	case launched:
 		o.processes = size
 		err = o.check()
+	case !o.Invited() && !o.counted && o.topo == "":
+		if err = o.InJob(os.Getenv); err == nil && o.Job != nil {
+			o.processes, index = 1, o.Job.Rank
+			err = o.check()
+		}
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintf(stdout, usage, strings.Join(transportNames(), ", "))
+		fmt.Fprint(stdout, usage)
 		return 0
 	case err != nil:
 		fmt.Fprintf(stderr, "topo: %v (see -h)\n", err)
@@ -52,7 +58,7 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 	case !launched && o.processes > 1:
 		err = launch.Local(ctx, launch.Options{NP: o.processes, Args: args, Stdout: stdout, Stderr: stderr})
 	default:
-		err = process(ctx, o, index, group, stdout)
+		err = process(ctx, o, index, group, stdout, stderr)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -66,7 +72,13 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 }
 
 // process is one of those that take part, with its ranks as goroutines. It returns the errors of those that failed.
-func process(ctx context.Context, o *options, index int, group string, out io.Writer) error {
+// An invitation goes to terminal.
+func process(ctx context.Context, o *options, index int, group string, out, terminal io.Writer) (err error) {
+	l, err := o.Meet(ctx, "topo", o.hosts > 1, terminal)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("not done within %v", o.timeout))
 	defer cancel()
 	errs := make([]error, o.threads)
@@ -74,13 +86,13 @@ func process(ctx context.Context, o *options, index int, group string, out io.Wr
 	for t := range o.threads {
 		rank := index*o.threads + t
 		wait.Go(func() {
-			if err := runRank(ctx, o, rank, group, out); err != nil {
+			if err := runRank(ctx, o, l, rank, group, out); err != nil {
 				errs[t] = fmt.Errorf("rank %d: %w", rank, err)
 			}
 		})
 	}
 	wait.Wait()
-	err := errors.Join(errs...)
+	err = errors.Join(errs...)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}

@@ -6,17 +6,16 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/ringtree/ringtree/transport"
-	"github.com/ringtree/ringtree/transport/all"
+	"github.com/ringtree/ringtree/examples/internal/links"
 )
 
 const usage = `topo shows what a group of ranks looks like to the planner: hosts, processes, cores, the measured cost of the
-links, and the schedule that an all-reduce would use.
+links, and the schedule that an all-reduce would use. Processes of several machines take part by an invitation, or as torchrun,
+mpirun, srun or an indexed job of Kubernetes starts them: then -np is left out.
 
     go run ./examples/topo -np 4 -size 1M -plot topo.png
 
@@ -24,7 +23,10 @@ Who takes part
   -np N              processes to start on this machine (default 4); with -topo PRESET the number of ranks
   -t N               ranks per process, as goroutines (default 1)
   -hosts H           count the processes (with -np 1: the goroutines) as if on H hosts (default 1)
-  -transport NAME    auto (default: all that this machine has) or one of them: %s
+  -transport NAME    auto (default: the best that reaches each peer), mem (with -np 1), shm, quic or tcp
+  -conns N           connections between two ranks by quic or tcp (default 4)
+  -invite N          make a group of N ranks on any machines, this process's among them, and print the invitation
+  -join INVITATION   take part in the group of an invitation
 
 What to show
   -size SIZE         bytes of the all-reduce to explain, with K, M, G for powers of 1024 (default 1M)
@@ -38,17 +40,24 @@ What to show
 // options is the command line, checked.
 type options struct {
 	processes int
+	counted   bool // -np was given
 	threads   int
 	hosts     int
-	transport string
-	size      int64
-	plot      string
-	topo      string
-	cache     bool
-	timeout   time.Duration
+	links.Flags
+	size    int64
+	plot    string
+	topo    string
+	cache   bool
+	timeout time.Duration
 }
 
-func (o *options) ranks() int { return o.processes * o.threads }
+// ranks is the size of the group, as far as the flags tell.
+func (o *options) ranks() int {
+	if n := o.Size(o.processes, o.threads); n > 0 {
+		return n
+	}
+	return o.processes * o.threads
+}
 
 // maxRanks keeps a slip of the finger from starting a million processes.
 const maxRanks = 1024
@@ -63,7 +72,7 @@ func parseOptions(args []string) (*options, error) {
 	set.IntVar(&o.processes, "np", 4, "")
 	set.IntVar(&o.threads, "t", 1, "")
 	set.IntVar(&o.hosts, "hosts", 1, "")
-	set.StringVar(&o.transport, "transport", "auto", "")
+	o.Flags.Add(set)
 	set.StringVar(&size, "size", size, "")
 	set.StringVar(&o.plot, "plot", "", "")
 	set.StringVar(&o.topo, "topo", "", "")
@@ -74,6 +83,13 @@ func parseOptions(args []string) (*options, error) {
 	}
 	if set.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", set.Arg(0))
+	}
+	set.Visit(func(given *flag.Flag) { o.counted = o.counted || given.Name == "np" })
+	if o.Invited() {
+		if o.counted && o.processes != 1 {
+			return nil, errors.New("-np starts processes here: with -invite and -join each process is started by hand")
+		}
+		o.processes = 1
 	}
 	var err error
 	if o.size, err = parseSize(size); err != nil {
@@ -87,12 +103,14 @@ func (o *options) check() error {
 	switch {
 	case o.processes < 1 || o.threads < 1 || o.hosts < 1:
 		return errors.New("-np, -t and -hosts are at least 1")
-	case o.topo != "" && (o.threads != 1 || o.hosts != 1 || o.cache || o.transport != "auto"):
+	case o.topo != "" && (o.threads != 1 || o.hosts != 1 || o.cache || o.Transport != "auto" || o.Alone()):
 		return errors.New("-topo describes the machine: it goes with -np, -size and -plot only")
 	case o.topo == "" && (o.processes > maxRanks || o.threads > maxRanks || o.ranks() > maxRanks):
 		return fmt.Errorf("-np %d -t %d: at most %d ranks", o.processes, o.threads, maxRanks)
 	case o.processes > 1 && o.hosts > o.processes:
 		return fmt.Errorf("-hosts %d: there are %d processes, and the ranks of one are on one host", o.hosts, o.processes)
+	case o.hosts > 1 && o.Join != "":
+		return errors.New("-hosts needs to know the number of ranks: not with -join")
 	case o.hosts > o.ranks():
 		return fmt.Errorf("-hosts %d: there are %d ranks", o.hosts, o.ranks())
 	case o.plot != "" && ext != ".png" && ext != ".svg":
@@ -100,45 +118,16 @@ func (o *options) check() error {
 	case o.timeout <= 0:
 		return fmt.Errorf("-timeout %v: want a duration such as 60s", o.timeout)
 	}
-	ts, err := transportsOf(o.transport)
-	if err != nil {
-		return err
-	}
-	if o.topo == "" && o.processes > 1 && !slices.ContainsFunc(ts, func(t transport.Transport) bool { return t.Caps().Scope > transport.ScopeProcess }) {
-		return fmt.Errorf("-transport %s joins the goroutines of one process: use -np 1 -t %d", o.transport, o.ranks())
-	}
-	return nil
+	return o.Flags.Check(o.processes, o.threads)
 }
 
-func transportNames() []string {
-	var names []string
-	for _, t := range all.Transports() {
-		names = append(names, t.Name())
-	}
-	return names
-}
-
-// transportsOf returns the transports of that name, or all.
-func transportsOf(name string) ([]transport.Transport, error) {
-	ts := all.Transports()
-	if name == "auto" {
-		return ts, nil
-	}
-	for _, t := range ts {
-		if t.Name() == name {
-			return []transport.Transport{t}, nil
-		}
-	}
-	return nil, fmt.Errorf("-transport %s: this machine has auto, %s", name, strings.Join(transportNames(), ", "))
-}
-
-// hostOf numbers the pretended host of a rank: contiguous blocks, as even as possible, of processes or, when there is
-// only one, of ranks.
+// hostOf numbers the pretended host of a rank: contiguous blocks, as even as possible, of processes or, when this one starts
+// no others, of ranks.
 func (o *options) hostOf(rank int) int {
 	if o.processes > 1 {
 		return rank / o.threads * o.hosts / o.processes
 	}
-	return rank * o.hosts / o.threads
+	return rank * o.hosts / o.ranks()
 }
 
 // parseSize reads a number of bytes such as 64K.

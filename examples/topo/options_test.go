@@ -12,7 +12,7 @@ func TestParseOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.ranks() != 6 || o.size != 64<<10 || o.transport != "mem" {
+	if o.ranks() != 6 || o.size != 64<<10 || o.Transport != "mem" {
 		t.Errorf("got %+v", o)
 	}
 	for rank, want := range []int{0, 0, 1, 1, 2, 2} {

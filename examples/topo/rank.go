@@ -8,22 +8,26 @@ import (
 	"os"
 	"strings"
 
-	"github.com/ringtree/ringtree/collective"
 	"github.com/ringtree/ringtree/collective/plan"
 	"github.com/ringtree/ringtree/collective/schedule"
+	"github.com/ringtree/ringtree/examples/internal/links"
 	"github.com/ringtree/ringtree/topology"
 	"github.com/ringtree/ringtree/topology/probe"
 )
 
 // runRank is the life of one rank: it joins, takes part in the measurement, and, as rank 0, tells what came out.
-func runRank(ctx context.Context, o *options, rank int, group string, out io.Writer) (err error) {
+func runRank(ctx context.Context, o *options, l *links.Links, rank int, group string, out io.Writer) (err error) {
 	host := probe.Host()
-	d, err := enter(ctx, o, rank, group, host)
+	d, err := enter(ctx, o, l, rank, group, host)
 	if err != nil {
 		return err
 	}
+	rank = d.rank
 	defer func() { err = errors.Join(err, d.close()) }()
-	g, err := d.graph()
+	g, err := d.graph(o)
+	if err == nil {
+		g, err = probe.Apart(g)
+	}
 	if err != nil {
 		return err
 	}
@@ -41,35 +45,31 @@ func runRank(ctx context.Context, o *options, rank int, group string, out io.Wri
 	if err != nil {
 		return err
 	}
-	measured, err := report.Apply(g)
+	if rank != 0 {
+		return nil
+	}
+	measured, err := report.Settle(g)
 	if err != nil {
 		return err
 	}
-	comm, err := collective.Join(ctx, collective.Config{
-		Rank: rank, Size: o.ranks(), Group: group + "-comm", Transports: d.transports, Topology: measured,
-	})
+	if known != nil {
+		note = "from the cache"
+	} else if cache != nil {
+		if err := cache.Store(d.key(o), report); err != nil {
+			note = fmt.Sprintf("not kept: %v", err)
+		}
+	}
+	return tell(o, out, facts{host: host, door: d, apart: g, graph: measured, report: report, note: note})
+}
+
+// explain says which schedule an all-reduce would use on a graph.
+func explain(g *topology.Graph, bytes int64) (string, error) {
+	p := plan.New(g)
+	chosen, err := p.Choose(plan.Auto, plan.Request{Collective: schedule.AllReduce, Bytes: bytes})
 	if err != nil {
-		return err
+		return "", err
 	}
-	defer func() { err = errors.Join(err, comm.Close()) }()
-	if rank == 0 {
-		if known != nil {
-			note = "from the cache"
-		} else if cache != nil {
-			if err := cache.Store(d.key(o), report); err != nil {
-				note = fmt.Sprintf("not kept: %v", err)
-			}
-		}
-		err = tell(o, out, facts{host: host, door: d, graph: measured, report: report, note: note}, func() (string, error) {
-			return comm.Explain(schedule.AllReduce, 0, o.size)
-		})
-		if err != nil {
-			comm.Abort(err)
-			return err
-		}
-	}
-	// Nobody leaves before rank 0 has said everything.
-	return collective.Barrier(ctx, comm)
+	return p.Explain(chosen), nil
 }
 
 // describe shows a machine that is not here.
@@ -78,14 +78,7 @@ func describe(o *options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return tell(o, out, facts{graph: g}, func() (string, error) {
-		p := plan.New(g)
-		chosen, err := p.Choose(plan.Auto, plan.Request{Collective: schedule.AllReduce, Bytes: o.size})
-		if err != nil {
-			return "", err
-		}
-		return p.Explain(chosen), nil
-	})
+	return tell(o, out, facts{graph: g})
 }
 
 // described reads -topo: a preset, or else a file.

@@ -12,11 +12,12 @@ import (
 	"github.com/ringtree/ringtree/topology/probe"
 )
 
-// facts are what there is to tell. door and report are nil when the machine is only described.
+// facts are what there is to tell. door, apart and report are nil when the machine is only described.
 type facts struct {
 	host   probe.HostInfo
 	door   *door
-	graph  *topology.Graph
+	apart  *topology.Graph // that was measured
+	graph  *topology.Graph // that came out
 	report *probe.Report
 	note   string
 }
@@ -28,8 +29,8 @@ const (
 )
 
 // tell writes everything, the picture included. What cannot be written fails at the end, once.
-func tell(o *options, out io.Writer, f facts, explain func() (string, error)) error {
-	text, err := explain()
+func tell(o *options, out io.Writer, f facts) error {
+	text, err := explain(f.graph, o.size)
 	if err != nil {
 		return err
 	}
@@ -146,7 +147,11 @@ func (f *facts) writeHosts(w io.Writer) {
 
 // writeLinks tells what each tier costs.
 func (f *facts) writeLinks(out io.Writer) {
-	pairs := probe.Pairs(f.graph)
+	measured := f.graph
+	if f.report != nil {
+		measured = f.apart
+	}
+	pairs := probe.Pairs(measured)
 	how := ""
 	if f.note != "" {
 		how = " (" + f.note + ")"
@@ -168,20 +173,24 @@ func (f *facts) writeLinks(out io.Writer) {
 			continue
 		}
 		seen[p.Level] = true
-		l := f.graph.Tier(p.Level)
-		cost := fmt.Sprintf("%s\t%s\t%s", plan.Seconds(l.Alpha), rate(l.Beta), plan.Seconds(l.Time(1<<20)))
 		if f.report == nil {
-			fmt.Fprintf(w, "  %v\t%s\n", p.Level, cost)
+			fmt.Fprintf(w, "  %v\t%s\n", p.Level, costText(f.graph.Tier(p.Level)))
 			continue
 		}
 		for _, c := range f.report.Tiers {
 			if c.Level == p.Level {
-				over := f.door.transports[f.door.best(int(p.A), int(p.B))].Name()
-				fmt.Fprintf(w, "  %v\t%s\t%s\t%.0f %%\t%d\t%d\n", p.Level, over, cost, 100*c.Residual, c.Pairs, c.Probes)
+				// Between hosts, what was measured is what the planner takes it for.
+				level := f.graph.Link(p.A, p.B).Level
+				fmt.Fprintf(w, "  %v\t%s\t%s\t%.0f %%\t%d\t%d\n", level, f.door.over(int(p.A), int(p.B)), costText(c.Link), 100*c.Residual, c.Pairs, c.Probes)
 			}
 		}
 	}
 	_ = w.Flush() // its writer keeps the error
+	if f.door != nil {
+		for _, text := range f.door.detours() {
+			fmt.Fprintf(out, "  %s\n", text)
+		}
+	}
 	n := 0
 	for p := range f.graph.Paths() {
 		if n++; n > shownHosts {
@@ -190,6 +199,10 @@ func (f *facts) writeLinks(out io.Writer) {
 		}
 		fmt.Fprintf(out, "  path %s -> %s: alpha %s, %s\n", p.From, p.To, plan.Seconds(p.Alpha), rate(p.Beta))
 	}
+}
+
+func costText(l topology.Link) string {
+	return fmt.Sprintf("%s\t%s\t%s", plan.Seconds(l.Alpha), rate(l.Beta), plan.Seconds(l.Time(1<<20)))
 }
 
 func rate(beta float64) string {

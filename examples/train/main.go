@@ -1,5 +1,5 @@
 // Train is data-parallel training on real data: a small network learns handwritten digits on several ranks,
-// which are processes of this host, goroutines, or both.
+// which are processes of this host or of several, goroutines, or both.
 //
 //	go run ./examples/train -np 4
 //
@@ -46,12 +46,23 @@ func start(o *options, args []string, stdout, stderr io.Writer) error {
 		if err := o.check(); err != nil {
 			return err
 		}
-		return runProcess(ctx, o, process, group, stdout)
+		return runProcess(ctx, o, process, group, stdout, stderr)
+	}
+	if !o.Invited() && !o.counted {
+		if err := o.InJob(os.Getenv); err != nil {
+			return err
+		}
+		if o.Job != nil {
+			o.processes = 1
+			if err := o.check(); err != nil {
+				return err
+			}
+		}
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
 	if o.processes == 1 {
-		return runProcess(ctx, o, 0, fmt.Sprint("train-", os.Getpid()), stdout)
+		return runProcess(ctx, o, 0, fmt.Sprint("train-", os.Getpid()), stdout, stderr)
 	}
 	return launch.Local(ctx, launch.Options{NP: o.processes, Args: args, Stdout: stdout, Stderr: stderr})
 }

@@ -18,8 +18,8 @@ import (
 type options struct {
 	processes int // of this host
 	threads   int // ranks in each process
-	transport string
-	conns     int
+	links.Flags
+	counted   bool // -np was given
 	algorithm plan.Algorithm
 	epochs    int
 	batch     int   // samples of a step, over all ranks
@@ -31,8 +31,6 @@ type options struct {
 	json      bool
 	plot      string
 }
-
-func (o *options) ranks() int { return o.processes * o.threads }
 
 // widths are those of all layers of the model, input and output included.
 func (o *options) widths() []int {
@@ -46,6 +44,9 @@ the gradients of its share of each batch; collective/bucket sums them over the r
 still being computed. At the end the ranks compare their weights, which must be equal bit for bit.
 
 example: go run ./examples/train -np 4 -plot digits.png
+
+Processes of several machines train together by an invitation (-invite, -join), or as torchrun, mpirun, srun or an indexed job of
+Kubernetes starts them: then -np is left out.
 
 flags:
 `
@@ -75,8 +76,7 @@ func parseOptions(args []string, out io.Writer) (*options, error) {
 	f.SetOutput(io.Discard)
 	f.IntVar(&o.processes, "np", 2, "`processes` on this host; 1: everything in this one")
 	f.IntVar(&o.threads, "t", 1, "`ranks` in each process, as goroutines")
-	f.StringVar(&o.transport, "transport", "auto", "`name` of the transport: auto, mem (with -np 1), shm, quic or tcp")
-	f.IntVar(&o.conns, "conns", 0, "`connections` between two ranks by quic or tcp; 0: 4")
+	o.Flags.Add(f)
 	f.StringVar(&algorithm, "algo", "auto", "`name` of the all-reduce algorithm: auto, ring, tree, hd, direct or hier")
 	f.IntVar(&o.epochs, "epochs", 20, "`passes` over the training samples")
 	f.IntVar(&o.batch, "batch", 64, "`samples` of a step over all ranks, which share them as evenly as possible")
@@ -99,6 +99,13 @@ func parseOptions(args []string, out io.Writer) (*options, error) {
 	}
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	f.Visit(func(given *flag.Flag) { o.counted = o.counted || given.Name == "np" })
+	if o.Invited() {
+		if o.counted && o.processes != 1 {
+			return nil, errors.New("-np starts processes here: with -invite and -join each process is started by hand")
+		}
+		o.processes = 1
 	}
 	var err error
 	if o.algorithm, err = plan.ParseAlgorithm(algorithm); err != nil {
@@ -123,14 +130,8 @@ func (o *options) check() error {
 			return fmt.Errorf("%s: %d is not a number from 1 to %d", v.flag, v.value, v.max)
 		}
 	}
-	if err := links.Check(o.transport); err != nil {
-		return fmt.Errorf("-transport: %w", err)
-	}
-	if o.conns < 0 || o.conns > 32 {
-		return fmt.Errorf("-conns: %d is not a number from 0 to 32", o.conns)
-	}
-	if o.transport == "mem" && o.processes > 1 {
-		return errors.New("-transport mem reaches only ranks of one process: use -np 1 and -t")
+	if err := o.Flags.Check(o.processes, o.threads); err != nil {
+		return err
 	}
 	usual, ok := optimizers[o.optimizer]
 	if !ok {

@@ -14,8 +14,8 @@ func TestParseOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.ranks() != 4 || o.algorithm.String() != "ring" || !slices.Equal(o.widths(), []int{64, 8, 9, 10}) || o.bucket != 2<<20 ||
-		o.rate != optimizers["adam"].rate || o.seed != 7 || o.plot != "a.SVG" || !o.json || o.transport != "mem" {
+	if o.Size(o.processes, o.threads) != 4 || o.algorithm.String() != "ring" || !slices.Equal(o.widths(), []int{64, 8, 9, 10}) || o.bucket != 2<<20 ||
+		o.rate != optimizers["adam"].rate || o.seed != 7 || o.plot != "a.SVG" || !o.json || o.Transport != "mem" {
 		t.Errorf("got %+v", o)
 	}
 	if o, err = parseOptions(nil, io.Discard); err != nil || o.rate != optimizers["sgd"].rate {

@@ -23,7 +23,7 @@ var (
 )
 
 // plotFile draws loss and accuracy by epoch, side by side, into a .png or .svg file.
-func plotFile(name string, o *options, r *result) (err error) {
+func plotFile(name string, ranks int, o *options, r *result) (err error) {
 	loss, accuracy := make(plotter.XYs, len(r.Epochs)), make(plotter.XYs, len(r.Epochs))
 	for i, e := range r.Epochs {
 		// A logarithmic axis has no zero; a loss this small is zero in the table too.
@@ -49,7 +49,7 @@ func plotFile(name string, o *options, r *result) (err error) {
 	} else {
 		canvas = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(150))}
 	}
-	drawPanels(draw.New(canvas), title(o, r), left, right)
+	drawPanels(draw.New(canvas), title(ranks, o, r), left, right)
 
 	f, err := os.Create(name)
 	if err != nil {
@@ -64,9 +64,9 @@ func plotFile(name string, o *options, r *result) (err error) {
 	return err
 }
 
-func title(o *options, r *result) string {
+func title(ranks int, o *options, r *result) string {
 	return fmt.Sprintf("Handwritten digits, layers %s, batch %d on %d %s: %.1f %% right at the end",
-		shape(o), o.batch, o.ranks(), plural(o.ranks(), "rank", "ranks"), 100*r.last().Accuracy)
+		shape(o), o.batch, ranks, plural(ranks, "rank", "ranks"), 100*r.last().Accuracy)
 }
 
 // drawPanels fills the canvas: a line of text, and plots side by side below it.

@@ -25,7 +25,7 @@ func TestPlotSVG(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "a.svg")
-			if err := plotFile(file, o, r); err != nil {
+			if err := plotFile(file, 3, o, r); err != nil {
 				t.Fatal(err)
 			}
 			data, err := os.ReadFile(file)

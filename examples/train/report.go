@@ -10,9 +10,9 @@ import (
 
 // A reporter tells the user how a training goes.
 type reporter interface {
-	begin(o *options, train, test, parameters int)
+	begin(o *options, ranks, train, test, parameters int)
 	epoch(e epoch)
-	end(o *options, r *result)
+	end(ranks int, r *result)
 }
 
 func newReporter(o *options, w io.Writer) reporter {
@@ -25,9 +25,8 @@ func newReporter(o *options, w io.Writer) reporter {
 // table is the report for people.
 type table struct{ w io.Writer }
 
-func (t table) begin(o *options, train, test, parameters int) {
-	fmt.Fprintf(t.w, "# ringtree train: %d %s (%d %s of %d), transport %s, algorithm %v\n",
-		o.ranks(), plural(o.ranks(), "rank", "ranks"), o.processes, plural(o.processes, "process", "processes"), o.threads, o.transport, o.algorithm)
+func (t table) begin(o *options, ranks, train, test, parameters int) {
+	fmt.Fprintf(t.w, "# ringtree train: %d %s (%s), transport %s, algorithm %v\n", ranks, plural(ranks, "rank", "ranks"), o.started(), o.Transport, o.algorithm)
 	fmt.Fprintf(t.w, "# %d training and %d test samples of %s\n", train, test, attribution)
 	fmt.Fprintf(t.w, "# layers %s, %d parameters; %s from lr %v, batch %d, seed %d\n",
 		shape(o), parameters, o.optimizer, o.rate, o.batch, o.seed)
@@ -39,7 +38,7 @@ func (t table) epoch(e epoch) {
 	fmt.Fprintf(t.w, "%7d %10.4f %10.4f %11.1f %11.1f %11.1f\n", e.Epoch, e.Loss, e.Accuracy, e.Step, e.Compute, e.Exposed)
 }
 
-func (t table) end(o *options, r *result) {
+func (t table) end(ranks int, r *result) {
 	var step, exposed float64
 	for _, e := range r.Epochs {
 		step += e.Step
@@ -47,7 +46,18 @@ func (t table) end(o *options, r *result) {
 	}
 	fmt.Fprintf(t.w, "# Gradients     : %d bytes a step in %d buckets, %.1f%% of the time exposed\n", r.Bytes, r.Buckets, 100*exposed/step)
 	fmt.Fprintf(t.w, "# Test accuracy : %.4f (%d of %d)\n", r.last().Accuracy, r.last().Right, r.Tests)
-	fmt.Fprintf(t.w, "# Weights       : %s, equal on %s\n", r.Digest, plural(o.ranks(), "the only rank", fmt.Sprintf("all %d ranks", o.ranks())))
+	fmt.Fprintf(t.w, "# Weights       : %s, equal on %s\n", r.Digest, plural(ranks, "the only rank", fmt.Sprintf("all %d ranks", ranks)))
+}
+
+// started says where the ranks come from.
+func (o *options) started() string {
+	switch {
+	case o.Invited():
+		return "by invitation"
+	case o.Job != nil:
+		return "by " + o.Job.Launcher
+	}
+	return fmt.Sprintf("%d %s of %d", o.processes, plural(o.processes, "process", "processes"), o.threads)
 }
 
 // shape is the model's layer widths, like 64-256-10.
@@ -69,7 +79,7 @@ func plural(n int, one, many string) string {
 // jsonReport is the report for programs: an object a line, told apart by "event".
 type jsonReport struct{ w *json.Encoder }
 
-func (j jsonReport) begin(o *options, train, test, parameters int) {
+func (j jsonReport) begin(o *options, ranks, train, test, parameters int) {
 	j.w.Encode(struct {
 		Event      string  `json:"event"`
 		Ranks      int     `json:"ranks"`
@@ -85,7 +95,7 @@ func (j jsonReport) begin(o *options, train, test, parameters int) {
 		Batch      int     `json:"batch"`
 		Seed       uint64  `json:"seed"`
 		Data       string  `json:"data"`
-	}{"begin", o.ranks(), o.processes, o.transport, o.algorithm.String(), train, test, o.widths(), parameters,
+	}{"begin", ranks, o.processes, o.Transport, o.algorithm.String(), train, test, o.widths(), parameters,
 		o.optimizer, o.rate, o.batch, o.seed, attribution})
 }
 
@@ -96,7 +106,7 @@ func (j jsonReport) epoch(e epoch) {
 	}{"epoch", e})
 }
 
-func (j jsonReport) end(_ *options, r *result) {
+func (j jsonReport) end(_ int, r *result) {
 	j.w.Encode(struct {
 		Event string `json:"event"`
 		result

@@ -40,11 +40,11 @@ func TestReports(t *testing.T) {
 			}
 			var out strings.Builder
 			report := newReporter(o, &out)
-			report.begin(o, 1438, 359, 2410)
+			report.begin(o, o.Size(o.processes, o.threads), 1438, 359, 2410)
 			for _, e := range r.Epochs {
 				report.epoch(e)
 			}
-			report.end(o, r)
+			report.end(o.Size(o.processes, o.threads), r)
 			if out.String() != tt.want {
 				t.Errorf("got\n%swant\n%s", &out, tt.want)
 			}

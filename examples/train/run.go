@@ -11,14 +11,14 @@ import (
 	"github.com/ringtree/ringtree/examples/internal/links"
 )
 
-// runProcess runs the ranks of one process. Rank 0 reports to out, and draws the plot.
-func runProcess(ctx context.Context, o *options, process int, group string, out io.Writer) error {
+// runProcess runs the ranks of one process. Rank 0 reports to out, and draws the plot; an invitation goes to terminal.
+func runProcess(ctx context.Context, o *options, process int, group string, out, terminal io.Writer) error {
 	everything, err := loadDigits()
 	if err != nil {
 		return err
 	}
 	train, test := split(everything)
-	l, err := links.Open(ctx, o.transport, o.conns, false, false)
+	l, err := o.Meet(ctx, "train", false, terminal)
 	if err != nil {
 		return err
 	}
@@ -45,12 +45,13 @@ func runProcess(ctx context.Context, o *options, process int, group string, out 
 }
 
 func runRank(ctx context.Context, o *options, rank int, group string, l *links.Links, train, test *samples, out io.Writer) (err error) {
-	c, err := collective.Join(ctx, collective.Config{
-		Rank: rank, Size: o.ranks(), Group: group, Peer: l.Peer, Transports: l.Transports, Algorithm: o.algorithm,
-	})
+	config := l.Config(rank, o.Size(o.processes, o.threads), group)
+	config.Algorithm = o.algorithm
+	c, err := collective.Join(ctx, config)
 	if err != nil {
 		return err
 	}
+	rank = c.Rank()
 	defer func() {
 		if err != nil {
 			c.Abort(err)
@@ -65,14 +66,14 @@ func runRank(ctx context.Context, o *options, rank int, group string, l *links.L
 	if rank == 0 {
 		report = newReporter(o, out)
 	}
-	report.begin(o, train.len(), test.len(), countParameters(t.tensors))
+	report.begin(o, c.Size(), train.len(), test.len(), countParameters(t.tensors))
 	r, err := t.run(ctx, report.epoch)
 	if err != nil {
 		return err
 	}
-	report.end(o, r)
+	report.end(c.Size(), r)
 	if rank == 0 && o.plot != "" {
-		if err := plotFile(o.plot, o, r); err != nil {
+		if err := plotFile(o.plot, c.Size(), o, r); err != nil {
 			return fmt.Errorf("plot: %w", err)
 		}
 	}

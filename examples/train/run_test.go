@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"image/png"
+	"io"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,9 +25,12 @@ import (
 	"github.com/ringtree/ringtree/transport/shm"
 )
 
+// asProgram makes the test binary the program, for processes that a test starts one by one.
+const asProgram = "TRAIN_TEST_AS_PROGRAM"
+
 // TestMain lets the test binary be the program, for ranks that a test starts as processes.
 func TestMain(m *testing.M) {
-	if _, _, _, ok := launch.FromEnv(); ok {
+	if _, _, _, ok := launch.FromEnv(); ok || os.Getenv(asProgram) != "" {
 		os.Exit(command(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
@@ -223,7 +230,82 @@ func TestInterrupted(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := runProcess(ctx, o, 0, t.Name(), &bytes.Buffer{}); !errors.Is(err, context.Canceled) {
+	if err := runProcess(ctx, o, 0, t.Name(), &bytes.Buffer{}, io.Discard); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+}
+
+// one starts a process of the program on its own. What it writes is there when wait has returned; errs is copied as it
+// comes.
+func one(t *testing.T, errs io.Writer, env []string, args ...string) (out *bytes.Buffer, wait func() error) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(append(os.Environ(), asProgram+"=1"), env...)
+	out = new(bytes.Buffer)
+	cmd.Stdout, cmd.Stderr = out, errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it has ended unless the test failed
+	return out, cmd.Wait
+}
+
+var small = []string{"-epochs", "2", "-batch", "50", "-hidden", "64,32", "-bucket", "4K", "-json"}
+
+// TestInvited: two processes that share nothing but an invitation learn what two goroutines learn, to the last bit, whatever
+// transport is between them.
+func TestInvited(t *testing.T) {
+	want, _ := program(t, 0, append([]string{"-np", "1", "-t", "2", "-transport", "mem", "-algo", "ring"}, small...)...)
+	for _, transport := range []string{"auto", "tcp", "quic"} {
+		t.Run(transport, func(t *testing.T) {
+			flags := append([]string{"-transport", transport, "-algo", "ring"}, small...)
+			terminal, told := io.Pipe()
+			out, wait := one(t, told, nil, append([]string{"-invite", "2"}, flags...)...)
+			invitation := ""
+			lines := bufio.NewScanner(terminal)
+			for lines.Scan() {
+				if _, text, ok := strings.Cut(lines.Text(), "train -join "); ok {
+					invitation = text
+					break
+				}
+			}
+			go io.Copy(io.Discard, terminal)
+			var errs bytes.Buffer
+			_, joined := one(t, &errs, nil, append([]string{"-join", invitation}, flags...)...)
+			if err := errors.Join(joined(), wait()); err != nil {
+				t.Fatalf("%v\n%s", err, &errs)
+			}
+			if got := readJSON(t, out.String()); got.weights != readJSON(t, want).weights {
+				t.Errorf("got weights %s, want %s", got.weights, readJSON(t, want).weights)
+			}
+		})
+	}
+}
+
+// TestTorchrun: processes that a launcher has started are told by their environment who they are.
+func TestTorchrun(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port - 1 // the next one is used
+	l.Close()
+	var outs [3]*bytes.Buffer
+	var waits []func() error
+	var errs [3]bytes.Buffer
+	for rank := range outs {
+		out, wait := one(t, &errs[rank], []string{
+			fmt.Sprint("RANK=", rank), fmt.Sprint("WORLD_SIZE=", len(outs)), fmt.Sprint("LOCAL_RANK=", rank),
+			"MASTER_ADDR=127.0.0.1", fmt.Sprint("MASTER_PORT=", port), "TORCHELASTIC_RUN_ID=none",
+		}, small...)
+		outs[rank], waits = out, append(waits, wait)
+	}
+	for rank, wait := range waits {
+		if err := wait(); err != nil {
+			t.Errorf("rank %d: %v\n%s", rank, err, &errs[rank])
+		}
+	}
+	if readJSON(t, outs[0].String()).right == 0 || outs[1].Len()+outs[2].Len() > 0 {
+		t.Errorf("rank 0 said\n%sthe others\n%s%s", outs[0], outs[1], outs[2])
 	}
 }

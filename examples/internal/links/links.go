@@ -1,4 +1,4 @@
-// Package links gives the examples the transports that their flags name.
+// Package links gives the examples what their flags have in common: the transports, and the group that is formed over them.
 package links
 
 import (
@@ -18,8 +18,11 @@ import (
 // Names are the values of a -transport flag.
 func Names() []string { return []string{"auto", "mem", "shm", "quic", "tcp"} }
 
-// Check returns an error when name is not one of [Names].
+// Check returns an error when name is neither one of [Names] nor "".
 func Check(name string) error {
+	if name == "" {
+		return nil
+	}
 	for _, n := range Names() {
 		if n == name {
 			return nil
@@ -34,6 +37,10 @@ type Links struct {
 	Peer *p2p.Host
 	// Transports are what -transport allows.
 	Transports []transport.Transport
+	// Invitation is the group's; "" where it is formed otherwise.
+	Invitation string
+
+	flags Flags
 }
 
 // Open makes the transports of that name, with conns connections a peer (0: as many as the transport likes). "auto" is
@@ -57,6 +64,9 @@ func Open(ctx context.Context, name string, conns int, network, inside bool) (*L
 }
 
 func (l *Links) pick(name string, conns int, network, inside bool) error {
+	if name == "" {
+		name = "auto"
+	}
 	switch name {
 	case "mem":
 		l.Transports = []transport.Transport{mem.Default()}
