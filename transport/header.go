@@ -19,6 +19,8 @@ type Kind uint8
 const (
 	// Data carries one slice of one operation of a schedule.
 	Data Kind = iota + 1
+	// Placed says that Length bytes have been stored where the receiver offered; it has no payload.
+	Placed
 )
 
 // A Header precedes every frame. The receiver compares it with what its own schedule expects, so ranks
@@ -81,9 +83,17 @@ func (h *Header) UnmarshalBinary(b []byte) error {
 	return h.Check()
 }
 
+// Carries returns how many bytes of payload follow h.
+func (h *Header) Carries() int {
+	if h.Kind == Placed {
+		return 0
+	}
+	return int(h.Length)
+}
+
 // Check reports whether h can stand before a frame: a known kind, a length within [MaxPayload].
 func (h *Header) Check() error {
-	if h.Kind != Data {
+	if h.Kind != Data && h.Kind != Placed {
 		return &FrameError{Reason: fmt.Sprintf("unknown kind %d", h.Kind)}
 	}
 	if h.Length > MaxPayload {

@@ -71,7 +71,7 @@ func TestHeaderErrors(t *testing.T) {
 		"empty":               func(b []byte) []byte { return nil },
 		"one byte short":      func(b []byte) []byte { return b[:len(b)-1] },
 		"kind 0":              func(b []byte) []byte { b[16] = 0; return b },
-		"kind 2":              func(b []byte) []byte { b[16] = 2; return b },
+		"kind 3":              func(b []byte) []byte { b[16] = 3; return b },
 		"a byte too long":     func(b []byte) []byte { copy(b[36:], []byte{1, 0, 4, 0}); return b },
 		"the greatest length": func(b []byte) []byte { copy(b[36:], []byte{255, 255, 255, 255}); return b },
 	}
@@ -113,7 +113,7 @@ func FuzzHeader(f *testing.F) {
 			}
 			return
 		}
-		if h.Kind != transport.Data || h.Length > transport.MaxPayload {
+		if h.Kind != transport.Data && h.Kind != transport.Placed || h.Length > transport.MaxPayload {
 			t.Fatalf("%x: accepted as %+v", b, h)
 		}
 		again, err := h.AppendBinary(nil)

@@ -22,6 +22,17 @@ type Link interface {
 	// while its last frames are unread. A frame that breaks the rules is a [*FrameError] and harms nothing.
 	Post(h *Header, payload []byte) (bool, error)
 
+	// Offer lets the peer answer in place: the next frame that Post accepts carries leave to write to mem, as long as
+	// the frame's payload, until the peer releases it. It returns false, and nothing is offered, where the link cannot: mem must be
+	// memory of Endpoint.Alloc, and the link's Caps say Placement. A payload that Post copies into its descriptor cannot
+	// carry an offer either. An offer that Post does not accept is to be made again.
+	Offer(mem []byte) bool
+
+	// Quiet reports whether no peer can write to memory that this end has offered: every such frame has been released, or,
+	// once this end has failed or closed the link, the peer does not hold one, and gets no offer any more. A rank
+	// whose operation fails waits for it before its caller has the memory back. It belongs to the link's goroutine.
+	Quiet() bool
+
 	// Completed returns how many frames posted so far, oldest first, no longer borrow their payload. On
 	// transports that copy, that is every posted frame; where the peer reads by reference it is every frame
 	// that the peer has released. It never goes back.
@@ -58,7 +69,10 @@ const MaxReason = 512
 // A Frame is a header and its borrowed payload.
 type Frame struct {
 	Header
-	Payload []byte // Length bytes
+	Payload []byte // Length bytes; none in a frame of kind Placed
+	// Into is memory of the peer's, Length bytes, that the peer wants the answer to this frame stored in; nil if it
+	// made no such offer. It may be written until Release. Who has stored there says so by a frame of kind Placed.
+	Into []byte
 }
 
 // Scope says how far a transport reaches.
@@ -75,6 +89,7 @@ const (
 type Caps struct {
 	Scope       Scope
 	ByReference bool // payloads in memory of Endpoint.Alloc (or, in one process, anywhere) are read in place, never copied
+	Placement   bool // frames can carry leave to write to the peer's memory: see Link.Offer
 	Encrypted   bool
 	Window      int // frames that can be posted before the peer releases one
 	Inline      int // payloads of up to so many bytes are always copied by Post, which no longer borrows them

@@ -3,7 +3,7 @@
 // Frames are passed by reference, wherever their payload lies: Post writes a descriptor of 64 bytes into a
 // ring that both ends see, and the receiver reads the payload where the sender has it. There are no
 // goroutines, no system calls and no timers in here, so links work inside a testing/synctest bubble, and a
-// link costs about 1.5 KiB, so that tens of thousands of ranks fit into one process.
+// link costs about 2 KiB, so that tens of thousands of ranks fit into one process.
 //
 //	sender                              ring (8 frames)                       receiver
 //	Post     -> write frame, posted++   [f f f . . . . .]   posted > released -> Poll

@@ -77,6 +77,12 @@ func (l *link) Post(h *transport.Header, payload []byte) (bool, error) {
 	return true, nil
 }
 
+// Offer returns false: the peer cannot write here.
+func (l *link) Offer([]byte) bool { return false }
+
+// Quiet returns true: the peer cannot write here.
+func (l *link) Quiet() bool { return true }
+
 func (l *link) Completed() uint64 { return l.released.Load() }
 
 func (l *link) Poll() (*transport.Frame, error) {

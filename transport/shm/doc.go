@@ -12,6 +12,10 @@
 //	      -> by reference     [seq|header|region,offset]           Poll -> read in the sender's Alloc memory
 //	Completed <-              consumed counter                     <- Release
 //
+// A frame can offer memory of Alloc in which the receiver may store an answer until it releases the frame. It
+// sets a word in the segment while it may, and looks only then whether the sender has failed the link; the sender fails
+// the link first and then looks at the word. So one of them sees the other.
+//
 // Inline and staged frames are completed at once, frames by reference when the receiver has released them.
 // Memory of Endpoint.Alloc is a memfd of its own that peers map when they learn of it, so a payload in it is
 // never copied. The data path takes no lock, makes no system call unless the peer sleeps, and allocates

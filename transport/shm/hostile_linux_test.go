@@ -88,6 +88,15 @@ func TestHostileSegment(t *testing.T) {
 		{"region 0", -1, func(w *wire) { w.spoil(slot+slotRegion, 0) }},
 		{"offset behind the region", -1, func(w *wire) { w.spoil(slot+slotOffset+2, 1) }},
 		{"region payload over the end", -1, func(w *wire) { w.spoil(slot+slotOffset+1, 0x2f) }},
+		{"offer with an inline payload", 8, func(w *wire) { w.spoil(slot+slotPlace+1, byte(offerOwn>>8)) }},
+		{"offer where a staged payload is", 5000, func(w *wire) { w.spoil(slot+slotPlace+1, byte(offerThere>>8)) }},
+		{"two offers", -1, func(w *wire) { w.spoil(slot+slotPlace+1, byte((offerOwn|offerThere)>>8)) }},
+		{"offer in region 0", -1, func(w *wire) { w.spoil(slot+slotPlace+1, byte(offerOwn>>8)); w.spoil(slot+slotInto, 0) }},
+		{"offer over the end of its region", -1, func(w *wire) {
+			w.spoil(slot+slotPlace+1, byte(offerOwn>>8))
+			w.spoil(slot+slotInto, 1)
+			w.spoil(slot+slotInto+9, 0x2f)
+		}},
 		{"sequence word ahead", 8, func(w *wire) { w.spoil(slot+1, 1) }},
 		{"sequence word of the highest bit", 8, func(w *wire) { w.spoil(slot+7, 0x80) }},
 		{"unknown state", -2, func(w *wire) { w.spoil(offState, 9) }},

@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"sync"
@@ -44,11 +45,15 @@ type link struct {
 	tail      uint64         // and given back
 	regions   *[]*region     // the table in which lastOut was found
 	lastOut   *region
+	offer     place  // of the next frame: kind, region and offset
+	offerSize int    // 0: none
+	offered   uint64 // posted count after the last frame with an offer
 
 	// The receiving half.
 	taken      uint64
 	held       bool     // Poll has returned frame
 	heldRegion *mapping // that frame reads, kept mapped
+	heldInto   *mapping // that frame lets write to, kept mapped
 	lastID     uint32
 	lastIn     *mapping
 	frame      transport.Frame
@@ -66,11 +71,11 @@ func (l *link) Post(h *transport.Header, payload []byte) (bool, error) {
 	if err := l.broken(); err != nil {
 		return false, err
 	}
-	if int64(h.Length) != int64(len(payload)) {
-		return false, &transport.FrameError{Reason: fmt.Sprintf("length %d with a payload of %d", h.Length, len(payload))}
-	}
 	if err := h.Check(); err != nil {
 		return false, err
+	}
+	if h.Carries() != len(payload) {
+		return false, &transport.FrameError{Reason: fmt.Sprintf("length %d with a payload of %d", h.Length, len(payload))}
 	}
 	if l.posted-l.consumed == window {
 		if err := l.refresh(); err != nil || l.posted-l.consumed == window {
@@ -86,7 +91,8 @@ func (l *link) Post(h *transport.Header, payload []byte) (bool, error) {
 		at.put(slot)
 		copy(slot[slotInline:], payload)
 	} else if r, offset := l.region(payload); r != nil {
-		at = place{placeRegion, r.id, offset}
+		at = place{kind: placeRegion, region: r.id, offset: offset}
+		l.putOffer(&at, slot, len(payload))
 		at.put(slot)
 		l.byRef[i] = true
 	} else {
@@ -94,16 +100,57 @@ func (l *link) Post(h *transport.Header, payload []byte) (bool, error) {
 		if !ok || err != nil {
 			return false, err
 		}
-		at = place{placeStage, 0, offset}
+		at = place{kind: placeStage, offset: offset}
+		l.putOffer(&at, slot, len(payload))
 		at.put(slot)
 		copyPayload(l.out.mem[offStage+offset:], payload)
 	}
 	l.stageEnd[i] = l.head
 	h.Put((*[transport.HeaderSize]byte)(slot[slotHeader:]))
 	l.posted++
+	if at.offer != 0 {
+		l.offered = l.posted
+	}
+	l.offerSize = 0
 	atomic.StoreUint64(l.out.seq(l.posted-1), l.posted)
 	l.ring()
 	return true, nil
+}
+
+func (l *link) Offer(mem []byte) bool {
+	if len(mem) <= maxInline || l.ended.Load() {
+		return false
+	}
+	r, offset := l.region(mem)
+	if r == nil {
+		return false
+	}
+	l.offer, l.offerSize = place{kind: placeRegion, region: r.id, offset: offset}, len(mem)
+	return true
+}
+
+// putOffer adds the offer, if there is one for a payload of n bytes, to a frame's place.
+func (l *link) putOffer(at *place, slot []byte, n int) {
+	switch {
+	case l.offerSize != n || n == 0:
+	case *at == l.offer:
+		at.offer = offerThere
+	default:
+		at.offer = offerOwn
+		le := binary.LittleEndian
+		le.PutUint32(slot[slotInto:], l.offer.region)
+		le.PutUint64(slot[slotInto+8:], l.offer.offset)
+	}
+}
+
+func (l *link) Quiet() bool {
+	if l.offered <= l.consumed || l.unmapped || l.gone.Load() != nil {
+		return true
+	}
+	if atomic.LoadUint64(l.out.consumed()) >= l.offered {
+		return true
+	}
+	return l.ended.Load() && atomic.LoadUint32(l.out.holding()) == 0
 }
 
 // region returns the region of this endpoint that holds all of payload, and where.
@@ -219,7 +266,10 @@ func (l *link) read(in *segment) (*transport.Frame, error) {
 	if err != nil {
 		return nil, l.blame(err)
 	}
-	n := l.frame.Length
+	n := uint32(l.frame.Carries())
+	if at.offer == offerOwn {
+		copy(slot[64:80], shared[64:80])
+	}
 	switch at.kind {
 	case placeInline:
 		if slotInline+n > 64 {
@@ -241,8 +291,44 @@ func (l *link) read(in *segment) (*transport.Frame, error) {
 		l.frame.Payload = m.mem[at.offset : at.offset+uint64(n) : at.offset+uint64(n)]
 		l.heldRegion = m
 	}
+	l.frame.Into = nil
+	if at.offer != 0 {
+		if ok, err := l.accept(in, at, slot, n); !ok {
+			if l.heldRegion != nil {
+				l.heldRegion.release()
+				l.heldRegion = nil
+			}
+			return nil, err
+		}
+	}
 	l.held = true
 	return &l.frame, nil
+}
+
+// accept takes the offer of a frame of n bytes. It returns false while its region is not there yet.
+func (l *link) accept(in *segment, at place, slot []byte, n uint32) (ok bool, err error) {
+	if at.offer == offerOwn {
+		le := binary.LittleEndian
+		at.region, at.offset = le.Uint32(slot[slotInto:]), le.Uint64(slot[slotInto+8:])
+	}
+	m, err := l.findIn(at.region)
+	if m == nil {
+		return false, err
+	}
+	if err := within(at.offset, n, uint64(len(m.mem))); err != nil {
+		m.release()
+		return false, l.blame(err)
+	}
+	// The sender either sees that its memory may be written to, or has already ended the link, which is seen here.
+	atomic.StoreUint32(in.holding(), 1)
+	if in.state() != stateOpen || l.gone.Load() != nil {
+		atomic.StoreUint32(in.holding(), 0)
+		m.release()
+		return true, nil
+	}
+	l.frame.Into = m.mem[at.offset : at.offset+uint64(n) : at.offset+uint64(n)]
+	l.heldInto = m
+	return true, nil
 }
 
 // findIn returns the peer's region with that ID, acquired; or nil, with an error if it will never come.
@@ -273,6 +359,12 @@ func (l *link) Release() {
 	}
 	l.held = false
 	l.frame.Payload = nil
+	if l.heldInto != nil {
+		l.frame.Into = nil
+		atomic.StoreUint32(l.in.Load().holding(), 0)
+		l.heldInto.release()
+		l.heldInto = nil
+	}
 	if l.heldRegion != nil {
 		l.heldRegion.release()
 		l.heldRegion = nil

@@ -16,7 +16,8 @@ import (
 //	0       4        how the sender ended: stateOpen, stateClosed, stateFailed
 //	4       4        length of the reason, valid when failed
 //	64      512      the reason
-//	1024    8        frames consumed, the one word that the receiver writes
+//	1024    8        frames consumed; the receiver writes it, and the next word
+//	1032    4        1 while the receiver holds a frame with leave to write to the sender's memory
 //	4096    32*128   descriptors
 //	8192    1 MiB    staging area
 const (
@@ -24,6 +25,7 @@ const (
 	offReasonLen = 4
 	offReason    = 64
 	offConsumed  = 1024
+	offHolding   = offConsumed + 8
 	offSlots     = 4096
 	offStage     = offSlots + window*slotSize
 
@@ -41,6 +43,8 @@ const (
 //	52      4    region's ID
 //	56      8    offset in the staging area or region
 //	56      72   or the payload itself
+//	64      4    the offer's region, where the place has an offer of its own
+//	72      8    its offset there
 const (
 	slotSeq    = 0
 	slotHeader = 8
@@ -48,6 +52,7 @@ const (
 	slotRegion = slotPlace + 4
 	slotOffset = slotRegion + 4
 	slotInline = slotOffset
+	slotInto   = 64
 )
 
 // The longest payload inside a descriptor fills it.
@@ -65,6 +70,12 @@ const (
 	placeInline uint32 = iota
 	placeStage
 	placeRegion
+)
+
+// What may be added to placeRegion and placeStage: leave to write to memory of the sender's.
+const (
+	offerOwn   uint32 = 1 << 8 // to the region and offset at slotInto
+	offerThere uint32 = 1 << 9 // to where the payload is, in a region
 )
 
 // A segment is one direction of a link.
@@ -102,6 +113,8 @@ func (s *segment) seq(frame uint64) *uint64 {
 
 func (s *segment) consumed() *uint64 { return s.word64(offConsumed) }
 
+func (s *segment) holding() *uint32 { return s.word32(offHolding) }
+
 func (s *segment) state() uint32 { return atomic.LoadUint32(s.word32(offState)) }
 
 // end tells the receiver how the sender has ended.
@@ -120,13 +133,14 @@ func (s *segment) reason() []byte {
 // A place is the decoded second part of a descriptor.
 type place struct {
 	kind   uint32
+	offer  uint32
 	region uint32
 	offset uint64
 }
 
 func (p place) put(slot []byte) {
 	le := binary.LittleEndian
-	le.PutUint32(slot[slotPlace:], p.kind)
+	le.PutUint32(slot[slotPlace:], p.kind|p.offer)
 	le.PutUint32(slot[slotRegion:], p.region)
 	le.PutUint64(slot[slotOffset:], p.offset)
 }
@@ -138,9 +152,13 @@ func parseSlot(slot []byte, h *transport.Header) (place, error) {
 	}
 	le := binary.LittleEndian
 	p := place{kind: le.Uint32(slot[slotPlace:]), region: le.Uint32(slot[slotRegion:]), offset: le.Uint64(slot[slotOffset:])}
+	p.offer, p.kind = p.kind&(offerOwn|offerThere), p.kind&^(offerOwn|offerThere)
+	if p.offer != 0 && (p.kind != placeRegion && (p.kind != placeStage || p.offer != offerOwn) || p.offer == offerOwn|offerThere) {
+		return p, &transport.FrameError{Reason: fmt.Sprintf("offer %#x with a payload of place %d", p.offer, p.kind)}
+	}
 	switch p.kind {
 	case placeInline:
-		if h.Length > maxInline {
+		if h.Carries() > maxInline {
 			return p, &transport.FrameError{Reason: fmt.Sprintf("inline payload of %d bytes, at most %d", h.Length, maxInline)}
 		}
 	case placeStage:

@@ -15,7 +15,7 @@ const window = 32
 const maxInline = 72
 
 // caps describes every link of this package.
-var caps = transport.Caps{Scope: transport.ScopeHost, ByReference: true, Window: window, Inline: maxInline}
+var caps = transport.Caps{Scope: transport.ScopeHost, ByReference: true, Placement: true, Window: window, Inline: maxInline}
 
 // Transport is the shared-memory [transport.Transport]. It is safe for concurrent use.
 type Transport struct {

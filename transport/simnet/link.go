@@ -140,6 +140,12 @@ func (l *link) wake() {
 	}
 }
 
+// Offer returns false: the peer cannot write here.
+func (l *link) Offer([]byte) bool { return false }
+
+// Quiet returns true: the peer cannot write here.
+func (l *link) Quiet() bool { return true }
+
 func (l *link) Completed() uint64 {
 	l.network.mu.Lock()
 	defer l.network.mu.Unlock()

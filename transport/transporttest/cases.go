@@ -41,6 +41,8 @@ func Cases() []Case {
 		{"AllocSend", testAllocSend},
 		{"AllocReuse", testAllocReuse},
 		{"AllocErrors", testAllocErrors},
+		{"Placement", testPlacement},
+		{"PlacementEnds", testPlacementEnds},
 		{"ConcurrentEnds", testConcurrentEnds},
 		{"NoLeak", testNoLeak},
 		{"NoAllocs", testNoAllocs},

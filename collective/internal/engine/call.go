@@ -33,6 +33,7 @@ type Script struct {
 	wide    bool     // some operation spans several chunks
 	eager   bool     // some send is eager
 	shot    *oneShot // what the program is, if it is one
+	placing *placing // what may be stored by the peers, if anything
 	head    transport.Header
 	sum     uint32 // of the signature
 }
@@ -86,6 +87,7 @@ func (e *Engine) NewScript(sig Signature, s schedule.Schedule, length, sliceByte
 			}
 		}
 		sc.shot = e.oneShotOf(sc, p)
+		sc.placing = e.placingOf(sc, p)
 	} else {
 		sc.wide, sc.eager = true, true
 	}

@@ -48,6 +48,10 @@ type Engine struct {
 	head    transport.Header // of the frame being posted
 	srcs    [][]byte
 	frames  []*transport.Frame
+	parts   [][]byte          // of srcs, block by block
+	intos   [][]byte          // where the peers want an answer
+	placed  []bool            // by reply of the script and slice: the peer has the data already
+	offered []bool            // by answer and slice: the peer may have stored the data
 	now     entry             // the operation that runs
 	history uint32            // sums up all operations so far
 	past    [remembered]entry // the last operations, by number
@@ -90,6 +94,7 @@ type conn struct {
 	hailed bool      // control: this operation's announcement is posted
 	held   bool      // Poll has returned a frame that is not released
 	inline int       // payloads that Post copies
+	places bool      // frames can carry offers
 	near   bool      // the peer is in this process, and its frames lie in its caller's memory
 }
 
@@ -151,7 +156,7 @@ func (e *Engine) conn(peer int, channel schedule.Channel) (*conn, error) {
 		return nil, &PeerError{Rank: peer, Op: "open", Channel: int(channel), Step: -1, Err: err}
 	}
 	caps := l.Caps()
-	c := &conn{Link: l, peer: peer, near: caps.Scope == transport.ScopeProcess, inline: caps.Inline}
+	c := &conn{Link: l, peer: peer, near: caps.Scope == transport.ScopeProcess, inline: caps.Inline, places: caps.Placement}
 	e.conns[key] = c
 	return c, nil
 }
@@ -175,6 +180,7 @@ func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) (err error) {
 	for i := range e.lanes[:n] {
 		e.lanes[i].first, e.lanes[i].count = 0, 0
 	}
+	e.beginPlacing(sc)
 	for range posted {
 		e.machine.Start(schedule.OutLane(0))
 		e.push(schedule.OutLane(0), sent{})
@@ -188,6 +194,7 @@ func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) (err error) {
 	e.waiter.begin(e.cfg.Bell)
 	if err != nil {
 		err = e.fail(err)
+		e.quiesce()
 	}
 	return err
 }
@@ -284,6 +291,13 @@ func (e *Engine) send(sc *Script, m *Operands, l schedule.Lane, st schedule.Step
 	h := &e.head
 	*h = sc.head
 	h.Seq, h.Channel, h.Step, h.Slice, h.Length = e.now.stamp, uint16(l.Channel()), uint32(st.First), uint32(st.Slice), uint32(len(data))
+	if sc.placing != nil && l == schedule.OutLane(0) {
+		if e.hasPlaced(sc, st.First, st.Slice) {
+			h.Kind, data = transport.Placed, nil
+		} else {
+			e.offer(sc, m, c, st.First, st.Slice, lo, hi)
+		}
+	}
 	ok, err := c.Post(h, data)
 	if err != nil {
 		return false, e.blame(c, sc, l, st.First, err)
@@ -355,11 +369,16 @@ func (e *Engine) receive(sc *Script, m *Operands, l schedule.Lane, st schedule.S
 		if f.Step != uint32(o.Match) || f.Slice != uint32(st.Slice) || f.Length != length || f.Channel != uint16(l.Channel()) {
 			return false, e.blame(c, sc, l, st.First+j, &transport.FrameError{Reason: "not the next one of the schedule"})
 		}
+		if f.Kind == transport.Placed && (op.Kind != schedule.Recv || !e.isPlaced(sc, l, st.First+j, st.Slice)) {
+			return false, e.blame(c, sc, l, st.First+j, &transport.FrameError{Reason: "placed without an offer"})
+		}
 		e.frames = append(e.frames, f)
 	}
 	dst := m.span(op.Dst, lo, hi, sc.size)
 	if op.Kind == schedule.Recv {
-		buffer.Copy(dst, e.frames[0].Payload)
+		if e.frames[0].Kind != transport.Placed {
+			buffer.Copy(dst, e.frames[0].Payload)
+		}
 	} else if length > 0 {
 		e.reduce(sc, m, l, st, op, dst, m.span(op.Src, lo, hi, sc.size))
 	}
@@ -409,6 +428,12 @@ func (e *Engine) reduce(sc *Script, m *Operands, l schedule.Lane, st schedule.St
 			}
 		}
 		e.waiter.ranks = ranks
+	}
+	if sc.placing != nil && l == schedule.InLane(0) {
+		if intos := e.answerable(sc, st); len(intos) > 0 {
+			e.reduceAndPlace(sc, dst, intos, op.Final && m.Finish)
+			return
+		}
 	}
 	sc.kernel.Reduce(dst, e.srcs)
 	if op.Final && m.Finish {

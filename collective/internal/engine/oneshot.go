@@ -102,7 +102,7 @@ func (e *Engine) shoot(sc *Script, m *Operands) (sent int, done bool) {
 	srcs := e.srcs[:0]
 	for i, c := range x.from {
 		f := e.await(c)
-		if f == nil || f.Epoch != e.epoch || e.now.differs(&f.Header) || f.Step != uint32(x.match[i]) || f.Slice != 0 ||
+		if f == nil || f.Kind != transport.Data || f.Epoch != e.epoch || e.now.differs(&f.Header) || f.Step != uint32(x.match[i]) || f.Slice != 0 ||
 			f.Channel != 0 || f.Length != h.Length || c.near && e.failed(c) != nil {
 			return len(x.to), false
 		}

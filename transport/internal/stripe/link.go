@@ -144,6 +144,12 @@ func (l *link) advance() {
 	l.completed.Store(n)
 }
 
+// Offer returns false: the peer cannot write here.
+func (l *link) Offer([]byte) bool { return false }
+
+// Quiet returns true: the peer cannot write here.
+func (l *link) Quiet() bool { return true }
+
 func (l *link) Completed() uint64 { return l.completed.Load() }
 
 // take begins the writing of a frame. It returns false when the frame has been dropped since it was queued.

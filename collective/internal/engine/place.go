@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/collective/schedule"
+)
+
+// Placement is a message whose data its sender has stored where it belongs. A rank that sends a chunk which comes back reduced
+// (schedule.Answers) offers, with the frame, the memory that the result is for. The rank that reduces the chunk has read
+// every rank's part by then, and has compared the frame with its own call, so it stores the result there along with its own,
+// block by block while they are in the cache, and says so by a frame without data.
+
+// placeBlock is how much is reduced before it is stored to the peers: the parts of eight ranks stay in a second-level cache.
+const placeBlock = 16 << 10
+
+// placing is what a script knows of the answers in its program.
+type placing struct {
+	into   []int32 // by operation of the out lane: the receive into whose chunk the answer may be stored, or -1
+	reply  []int32 // by operation of the in lane: the send that the answer takes the place of, or -1
+	sends  []int32 // by operation of the out lane: which reply it is, or -1
+	recvs  []int32 // by operation of the in lane: which answer it is, or -1
+	slices int     // of every one of them
+	counts [2]int  // of replies and answers
+}
+
+// placingOf looks for the answers of sc's program, if there is one and some link can place. Channels but the first have
+// none.
+func (e *Engine) placingOf(sc *Script, p *schedule.Program) *placing {
+	out, in := schedule.OutLane(0), schedule.InLane(0)
+	able := false
+	for _, c := range sc.conns[out] {
+		able = able || c != nil && c.places
+	}
+	if !able {
+		return nil
+	}
+	none := func(n int) []int32 { return slices.Repeat([]int32{-1}, n) }
+	pl := &placing{into: none(p.Len(out)), reply: none(p.Len(in)), sends: none(p.Len(out)), recvs: none(p.Len(in)), slices: sc.slicing.Count(1)}
+	for i, a := range schedule.Answers(p, e.rank, 0) {
+		pl.into[a.Send], pl.recvs[a.Recv] = int32(a.Recv), int32(i)
+		pl.counts[1]++
+	}
+	for i := range pl.reply {
+		if k := schedule.Reply(p, e.rank, 0, i); k >= 0 {
+			pl.reply[i], pl.sends[k] = int32(k), int32(pl.counts[0])
+			pl.counts[0]++
+		}
+	}
+	if pl.counts == [2]int{} {
+		return nil
+	}
+	return pl
+}
+
+// beginPlacing forgets the offers and answers of the operation before.
+func (e *Engine) beginPlacing(sc *Script) {
+	pl := sc.placing
+	if pl == nil {
+		return
+	}
+	for i, bits := range []*[]bool{&e.placed, &e.offered} {
+		n := pl.counts[i] * pl.slices
+		if cap(*bits) < n {
+			*bits = make([]bool, n)
+		}
+		*bits = (*bits)[:n]
+		clear(*bits)
+	}
+}
+
+// offer makes the offer that goes with slice k of send i, of elements lo to hi.
+func (e *Engine) offer(sc *Script, m *Operands, c *conn, i, k, lo, hi int) {
+	recv := sc.placing.into[i]
+	if recv < 0 || !c.places {
+		return
+	}
+	op, _ := sc.sched.At(e.rank, schedule.InLane(0), int(recv))
+	e.offered[int(sc.placing.recvs[recv])*sc.placing.slices+k] = c.Offer(m.span(op.Dst, lo, hi, sc.size))
+}
+
+// answerable returns the memory, of those that the frames of a joint reduction offer, that its result may be stored in.
+func (e *Engine) answerable(sc *Script, st schedule.Step) [][]byte {
+	e.intos = e.intos[:0]
+	for j, f := range e.frames {
+		if k := sc.placing.reply[st.First+j]; k >= 0 && len(f.Into) > 0 {
+			e.intos = append(e.intos, f.Into)
+			e.placed[int(sc.placing.sends[k])*sc.placing.slices+st.Slice] = true
+		}
+	}
+	return e.intos
+}
+
+// reduceAndPlace reduces e.srcs into dst and the answers, block by block.
+func (e *Engine) reduceAndPlace(sc *Script, dst []byte, intos [][]byte, finish bool) {
+	block := placeBlock / sc.size * sc.size
+	parts := e.parts[:0]
+	for range e.srcs {
+		parts = append(parts, nil)
+	}
+	for lo := 0; lo < len(dst); lo += block {
+		hi := min(lo+block, len(dst))
+		for i, src := range e.srcs {
+			parts[i] = src[lo:hi:hi]
+		}
+		d := dst[lo:hi:hi]
+		sc.kernel.Reduce(d, parts)
+		if finish {
+			sc.kernel.Finish(d, e.cfg.Size)
+		}
+		for _, into := range intos {
+			buffer.Copy(into[lo:hi], d)
+		}
+	}
+	e.parts = parts
+}
+
+// isPlaced reports whether slice k of receive i may be a frame of kind Placed: its memory was offered.
+func (e *Engine) isPlaced(sc *Script, l schedule.Lane, i, k int) bool {
+	if sc.placing == nil || l != schedule.InLane(0) || sc.placing.recvs[i] < 0 {
+		return false
+	}
+	return e.offered[int(sc.placing.recvs[i])*sc.placing.slices+k]
+}
+
+// hasPlaced reports whether the data of slice k of send i is stored with the peer already.
+func (e *Engine) hasPlaced(sc *Script, i, k int) bool {
+	r := sc.placing.sends[i]
+	return r >= 0 && e.placed[int(r)*sc.placing.slices+k]
+}
+
+// quietLimit bounds how long a failed operation waits for peers that are in the middle of storing into its memory.
+const quietLimit = 500 * time.Millisecond
+
+// quiesce ends all that this rank and its peers may still do to each other's memory: it lets go of the frames that it holds, and
+// waits until no peer can store an answer any more.
+func (e *Engine) quiesce() {
+	e.mu.Lock()
+	conns := make([]*conn, 0, len(e.conns))
+	for _, c := range e.conns {
+		if c.places {
+			conns = append(conns, c)
+		}
+	}
+	e.mu.Unlock()
+	for _, c := range conns {
+		if c.held {
+			c.Release()
+		}
+	}
+	start := time.Now()
+	for _, c := range conns {
+		for turn := 0; !c.Quiet() && time.Since(start) < quietLimit; turn++ {
+			if turn < e.waiter.spins+e.waiter.yields {
+				e.waiter.rest(turn)
+			} else {
+				time.Sleep(100 * time.Microsecond)
+			}
+		}
+	}
+}
