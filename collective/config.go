@@ -27,7 +27,8 @@ type Config struct {
 	// Size are then the job's. nil: no launcher.
 	Launch *membership.Launch
 	// Peer is this process's identity and its control streams, for groups that reach beyond this host; it outlives
-	// the communicator. nil: where an Invitation needs one, Join makes one for the communicator.
+	// the communicator. nil: where an Invitation needs one, Join makes one for the communicator. It hears strangers as long as
+	// its gate is open, to tell those who are late that they are; [Comm.Identities] closes it to all but the members.
 	Peer *p2p.Host
 	// Group is the name under which the ranks find each other: in this process, or, when a transport reaches
 	// further, among this user's processes on this host. "" is "default".

@@ -84,6 +84,10 @@ func (c *Config) identity() string {
 	return c.Peer.ID()
 }
 
+// Identities returns the identities that the members have proved, each once: what [p2p.Host.Gate] wants, after which nobody
+// but the members is heard. It is empty where no member has one.
+func (c *Comm) Identities() []string { return c.group.IDs() }
+
 // form gathers the group, and returns this rank's number in it.
 func (c *Config) form(ctx context.Context, d *doors, self membership.Member) (*membership.Group, int, error) {
 	if c.Invitation != "" {

@@ -12,11 +12,13 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ringtree/ringtree/collective"
 	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/collective/membership"
 	"github.com/ringtree/ringtree/collective/plan"
 	"github.com/ringtree/ringtree/transport"
 	"github.com/ringtree/ringtree/transport/mem"
@@ -35,6 +37,10 @@ type role struct {
 	Host      string
 	Algorithm plan.Algorithm
 	Seed      uint64
+	Bytes     int           // of a flood
+	Stall     time.Duration // what the others get in a stall
+	Over      string        // "quic" or "tcp": a launcher's job over that; "": shared memory
+	Addr      string        // of rank 0, with Over
 }
 
 // An outcome is what one rank of a process reports.
@@ -72,14 +78,25 @@ func playRole(text string) int {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ts := []transport.Transport{mem.Default(), shm.New()}
+	base := collective.Config{Size: r.Size, Group: r.Group, Algorithm: r.Algorithm, Host: r.Host, Transports: []transport.Transport{mem.Default(), shm.New()}}
+	if r.Over != "" {
+		peer, err := overNetwork(ctx, r.Over, &base)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer peer.Close()
+	}
 	outcomes := make([]outcome, len(r.Ranks))
 	ranksDo(len(r.Ranks), func(i int) error {
 		rank := r.Ranks[i]
 		outcomes[i] = outcome{Rank: rank, Named: -1}
-		c, err := collective.Join(ctx, collective.Config{
-			Rank: rank, Size: r.Size, Group: r.Group, Transports: ts, Algorithm: r.Algorithm, Host: r.Host,
-		})
+		config := base
+		config.Rank = rank
+		if r.Over != "" {
+			config.Launch = &membership.Launch{Launcher: "test", Rank: rank, Size: r.Size, LocalRank: -1, Addr: r.Addr, Job: r.Group}
+		}
+		c, err := collective.Join(ctx, config)
 		if err == nil {
 			outcomes[i].Sched, err = plays[r.Play](ctx, c, r, func() { fmt.Println("so far") }, heard)
 			err = errors.Join(err, c.Close())
@@ -94,7 +111,9 @@ func playRole(text string) int {
 		return nil
 	})
 	for i := range outcomes {
-		outcomes[i].Left = holdings()
+		if r.Over == "" { // the process's identity has sockets of its own
+			outcomes[i].Left = holdings()
+		}
 		line, err := json.Marshal(outcomes[i])
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -139,9 +158,9 @@ func playCheck(ctx context.Context, c *collective.Comm, r role, _ func(), _ <-ch
 	return schedOutcome{}, nil
 }
 
-// playFlood reduces 64 MiB again and again, and announces the first time.
-func playFlood(ctx context.Context, c *collective.Comm, _ role, announce func(), _ <-chan struct{}) (schedOutcome, error) {
-	data := make([]float32, 64<<20/4)
+// playFlood reduces a long vector again and again, and announces the first time.
+func playFlood(ctx context.Context, c *collective.Comm, r role, announce func(), _ <-chan struct{}) (schedOutcome, error) {
+	data := make([]float32, r.Bytes/4)
 	for i := 0; ; i++ {
 		if err := collective.AllReduce(ctx, c, data, buffer.Sum); err != nil {
 			return schedOutcome{}, err
@@ -153,7 +172,7 @@ func playFlood(ctx context.Context, c *collective.Comm, _ role, announce func(),
 }
 
 // playStall works for a while, waits to hear from the test, and then gives others little time.
-func playStall(ctx context.Context, c *collective.Comm, _ role, announce func(), heard <-chan struct{}) (schedOutcome, error) {
+func playStall(ctx context.Context, c *collective.Comm, r role, announce func(), heard <-chan struct{}) (schedOutcome, error) {
 	for range 10 {
 		if err := gather(ctx, c); err != nil {
 			return schedOutcome{}, err
@@ -162,7 +181,7 @@ func playStall(ctx context.Context, c *collective.Comm, _ role, announce func(),
 	announce()
 	<-heard
 	for {
-		if err := collective.Barrier(ctx, c, collective.WithTimeout(shortTime)); err != nil {
+		if err := collective.Barrier(ctx, c, collective.WithTimeout(r.Stall)); err != nil {
 			return schedOutcome{}, err
 		}
 	}
@@ -322,51 +341,65 @@ func nothingLeft(t *testing.T, group string) {
 // left.
 func TestProcessKilled(t *testing.T) {
 	needShm(t)
-	const n, victim = 4, 2
 	for _, a := range short(1, plan.Auto, plan.Ring, plan.Tree) {
-		group := groupName()
-		var all []*process
-		for r := range n {
-			all = append(all, start(t, role{Play: "flood", Group: group, Size: n, Ranks: []int{r}, Algorithm: a}))
-		}
-		for _, p := range all {
-			wait(t, "operation", p.said)
-		}
-		if err := all[victim].cmd.Process.Signal(unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		for r, p := range all {
-			outcomes := wait(t, "outcome", p.outcomes)
-			if r == victim {
-				if len(outcomes) != 0 {
-					t.Errorf("%v: the killed rank reports %+v", a, outcomes)
-				}
-				continue
-			}
-			if len(outcomes) != 1 {
-				t.Errorf("%v: rank %d reports %+v, want one outcome", a, r, outcomes)
-				continue
-			}
-			if o := outcomes[0]; !o.Lost || o.Named != victim {
-				t.Errorf("%v: rank %d: %q names rank %d, lost %v; want the loss of rank %d", a, r, o.Error, o.Named, o.Lost, victim)
-			}
-			if left := outcomes[0].Left; len(left) > 0 {
-				t.Errorf("%v: rank %d leaves %q", a, r, left)
-			}
-		}
-		nothingLeft(t, group)
+		killOne(t, role{Play: "flood", Algorithm: a, Bytes: 64 << 20})
 	}
+}
+
+// killOne kills one of four processes that play what.
+func killOne(t *testing.T, what role) {
+	t.Helper()
+	const n, victim = 4, 2
+	what.Group, what.Size = groupName(), n
+	var all []*process
+	for r := range n {
+		what.Ranks = []int{r}
+		all = append(all, start(t, what))
+	}
+	for _, p := range all {
+		wait(t, "operation", p.said)
+	}
+	if err := all[victim].cmd.Process.Signal(unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for r, p := range all {
+		outcomes := wait(t, "outcome", p.outcomes)
+		if r == victim {
+			if len(outcomes) != 0 {
+				t.Errorf("%v: the killed rank reports %+v", what.Algorithm, outcomes)
+			}
+			continue
+		}
+		if len(outcomes) != 1 {
+			t.Errorf("%v: rank %d reports %+v, want one outcome", what.Algorithm, r, outcomes)
+			continue
+		}
+		if o := outcomes[0]; !o.Lost || o.Named != victim {
+			t.Errorf("%v: rank %d: %q names rank %d, lost %v; want the loss of rank %d", what.Algorithm, r, o.Error, o.Named, o.Lost, victim)
+		}
+		if left := outcomes[0].Left; len(left) > 0 {
+			t.Errorf("%v: rank %d leaves %q", what.Algorithm, r, left)
+		}
+	}
+	nothingLeft(t, what.Group)
 }
 
 // A process that is stopped is not lost: the others' deadlines end the operation and name it, their Close does not wait
 // for it, and when it goes on it hears of the end.
 func TestProcessStopped(t *testing.T) {
 	needShm(t)
+	stopOne(t, role{Play: "stall", Algorithm: plan.Direct, Stall: shortTime})
+}
+
+// stopOne stops one of three processes that play what.
+func stopOne(t *testing.T, what role) {
+	t.Helper()
 	const n, victim = 3, 1
-	group := groupName()
+	what.Group, what.Size = groupName(), n
 	var all []*process
 	for r := range n {
-		all = append(all, start(t, role{Play: "stall", Group: group, Size: n, Ranks: []int{r}, Algorithm: plan.Direct}))
+		what.Ranks = []int{r}
+		all = append(all, start(t, what))
 	}
 	for _, p := range all {
 		wait(t, "operation", p.said)
@@ -417,5 +450,5 @@ func TestProcessStopped(t *testing.T) {
 	if o := outcomes[0]; o.Named == victim || !o.Aborted && !o.Lost {
 		t.Errorf("the stopped rank: %q, want an abort or a loss of another rank", o.Error)
 	}
-	nothingLeft(t, group)
+	nothingLeft(t, what.Group)
 }

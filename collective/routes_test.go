@@ -102,6 +102,15 @@ func TestMixedTransports(t *testing.T) {
 		}
 		return nil
 	}
+	for r, p := range peers { // from here on nobody else is heard
+		if ids := comms[r].Identities(); len(ids) != size || p.Gate(ids) != nil {
+			t.Errorf("rank %d: got identities %q, want %d that the gate takes", r, ids, size)
+		}
+	}
+	stranger := newPeer(t)
+	if _, err := stranger.Open(ctx, peers[1].Addrs(), "/any"); err == nil || errors.As(err, new(*p2p.ProtocolError)) {
+		t.Errorf("a stranger at the gate: got %v, want to be kept out", err)
+	}
 	each(t, comms, add)
 	checkRoutes(t, comms, cut, "no answer over quic within ")
 

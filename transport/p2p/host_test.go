@@ -303,16 +303,24 @@ func TestIdentityTLS(t *testing.T) {
 	}
 }
 
-// A host that only a relay can reach is reached through it.
+// A host that only a relay can reach is reached through it, with or without the wish for a direct connection: on one host
+// there is no address translator to punch a hole in, so that stays a wish.
 func TestRelay(t *testing.T) {
+	t.Run("relay", func(t *testing.T) { testRelay(t, p2p.Config{Relay: true}) })
+	t.Run("hole punching", func(t *testing.T) { testRelay(t, p2p.Config{HolePunch: true}) })
+}
+
+func testRelay(t *testing.T, cfg p2p.Config) {
 	ctx := testContext(t)
 	relay := newHost(t, p2p.Config{RelayService: true})
-	hidden := newHost(t, p2p.Config{Listen: []string{}, Bootstrap: relay.Addrs(), Relay: true})
+	behind := cfg
+	behind.Listen, behind.Bootstrap = []string{}, relay.Addrs()
+	hidden := newHost(t, behind)
 	if got := hidden.Addrs(); len(got) > 0 && !strings.Contains(got[0], "/p2p-circuit") {
 		t.Fatalf("the hidden host has addresses %q", got)
 	}
 	serveEcho(t, hidden)
-	guest := newHost(t, p2p.Config{Relay: true})
+	guest := newHost(t, cfg)
 	var through []string
 	for _, a := range relay.Addrs() {
 		through = append(through, a+"/p2p-circuit/p2p/"+hidden.ID())
@@ -336,6 +344,33 @@ func TestRelay(t *testing.T) {
 	// Without the option, a host does not use relays.
 	if got, err := echo(ctx, newHost(t, p2p.Config{}), through); err == nil {
 		t.Errorf("a host without relays got %q", got)
+	}
+}
+
+// Where UDP cannot be listened on, control streams go over TCP.
+func TestWithoutUDP(t *testing.T) {
+	ctx := testContext(t)
+	cfg := p2p.Config{Listen: []string{"/ip4/127.0.0.1/tcp/0", "/ip4/192.0.2.1/udp/1/quic-v1"}} // TEST-NET-1: no machine's address
+	a, b := newHost(t, cfg), newHost(t, cfg)
+	serveEcho(t, b)
+	for _, addr := range b.Addrs() {
+		if strings.Contains(addr, "/udp/") {
+			t.Errorf("address %s, want TCP alone", addr)
+		}
+	}
+	if got, err := echo(ctx, a, b.Addrs()); err != nil || got != "hello from "+a.ID() {
+		t.Errorf("got %q, %v", got, err)
+	}
+	// Nor does it matter that an address over UDP is known which nobody answers at.
+	hole, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hole.Close()
+	_, port, _ := net.SplitHostPort(hole.LocalAddr().String())
+	addrs := append([]string{"/ip4/127.0.0.1/udp/" + port + "/quic-v1/p2p/" + b.ID()}, b.Addrs()...)
+	if got, err := echo(ctx, newHost(t, cfg), addrs); err != nil || !strings.HasPrefix(got, "hello from ") {
+		t.Errorf("with a deaf address: got %q, %v", got, err)
 	}
 }
 

@@ -6,7 +6,8 @@
 // limits it. Only those whom [transport.Endpoint.Admit] has named get in, and only with the identity that it
 // gave them. Where UDP is blocked, transport/tcp does the same, at less processor time for a byte.
 //
-// A peer that dies says nothing: it is noticed by its silence, see [SilentTimeout].
+// A peer that dies says nothing: when it is silent its host is asked, which refuses packets for a process that has ended, and
+// else it is given time, see [SilentTimeout].
 //
 // quic-go allocates as it works, about a tenth of a byte for each byte received, so this transport is not free
 // of garbage.

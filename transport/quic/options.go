@@ -9,10 +9,8 @@ import (
 	"github.com/ringtree/ringtree/transport/internal/stripe"
 )
 
-// DefaultSilentTimeout is how long a peer may be silent, if [SilentTimeout] does not say. Ranks that
-// have nothing to tell each other say so five times in it, and look as often, so the end of a process is noticed
-// within one and a half seconds.
-const DefaultSilentTimeout = 1200 * time.Millisecond
+// DefaultSilentTimeout is how long a peer may be silent, if [SilentTimeout] does not say: as over TCP.
+const DefaultSilentTimeout = 10 * time.Second
 
 // DefaultPacketSize is the size of UDP payloads, if [PacketSize] does not say, in bytes.
 const DefaultPacketSize = 1440
@@ -48,8 +46,10 @@ func Logger(l *slog.Logger) Option { return func(c *config) { c.Settings.Logger 
 // port that the system chooses for the process.
 func ListenOn(addr string) Option { return func(c *config) { c.listen = addr } }
 
-// SilentTimeout sets after how long without a packet a peer counts as lost. The default is 1.2 seconds; longer
-// is better where processes are stopped or starved. It must be equal in the whole group.
+// SilentTimeout sets after how long without a packet a peer counts as lost. The default is 10 seconds. Ranks that have nothing
+// to tell each other say so four times a second, and a peer that is silent for half a second is asked for at its
+// host: one whose process has ended counts as lost then, one that is stopped or starved does not. So this is for hosts that
+// are gone or whose answer is blocked. It must be equal in the whole group.
 func SilentTimeout(d time.Duration) Option { return func(c *config) { c.silent = d } }
 
 // PacketSize sets the size of UDP payloads, 1200 to 1452 bytes; the default is 1440, which suits Ethernet. A path

@@ -36,10 +36,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// onLoop notices the death of a process soon, though not as soon as by default: this machine may be starved.
-// patientLoop hardly ever does.
+// onLoop never takes silence for death. patientLoop hardly ever does.
 func onLoop(id transport.Identity) (transport.Transport, error) {
-	return New(id, onLoopback, SilentTimeout(3*time.Second))
+	return New(id, onLoopback, SilentTimeout(time.Hour))
 }
 
 func patientLoop(id transport.Identity) (transport.Transport, error) {
@@ -57,13 +56,7 @@ func TestProcesses(t *testing.T) {
 	stripetest.Processes(t, patientLoop, command)
 }
 
-// A session ends at the latest one beat after its timeout (a fifth of it): by default within 1.5 seconds.
-func TestDefaultSilentTimeout(t *testing.T) {
-	if worst := DefaultSilentTimeout * 6 / 5; worst > 1500*time.Millisecond {
-		t.Errorf("the death of a peer is noticed after %v, want at most 1.5 s", worst)
-	}
-}
-
+// Only its host can tell that the process is gone: nobody waits for an hour of silence.
 func TestKilled(t *testing.T) { stripetest.Killed(t, onLoop, command) }
 
 func TestStrangers(t *testing.T) { stripetest.Strangers(t, patientLoop) }

@@ -1,6 +1,7 @@
 package stripe
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,8 +9,29 @@ import (
 	"time"
 )
 
-// beats is how many times in a silent timeout an endpoint looks, and speaks if it has nothing to say.
-const beats = 5
+// An endpoint looks every beatTime, and at least beats times in a silent timeout, whether its peers say something, and
+// speaks to those whom it has nothing to tell.
+const (
+	beats    = 5
+	beatTime = 250 * time.Millisecond
+)
+
+// A peer is in doubt after so many beats without a word: its host is asked whether its process is there.
+const (
+	doubt      = 2
+	askingTime = time.Second
+	// settled is how many beats after a refusal everything has been read that was sent before.
+	settled = 3
+)
+
+// beatOf returns the time between two beats for a silent timeout.
+func beatOf(silent time.Duration) time.Duration { return min(silent/beats, beatTime) }
+
+// An asker is a Conn that can ask the peer's host whether the process at the other end is there. Refused returns true
+// when the host says that it is not, and false when it has said nothing in time.
+type asker interface {
+	Refused(ctx context.Context) bool
+}
 
 // A meter counts the reads of a connection that returned something.
 type meter struct {
@@ -29,18 +51,30 @@ func (m *meter) Read(b []byte) (int, error) {
 type pulse struct {
 	heard, sent uint64 // sums over the connections at the last beat
 	silent      int    // beats without anything heard
+	begun       bool   // its host has been asked once
+	asking      bool
+	refused     bool // its host says that it is not there
+	since       int  // beats since then
+	wrong       bool // its host has said so before, and it spoke: a firewall, perhaps
 }
 
-// errSilence is the cause of a loss of a peer that is connected and says nothing.
-var errSilence = errors.New("silent")
+var (
+	// errSilence is the cause of a loss of a peer that is connected and says nothing.
+	errSilence = errors.New("silent")
+	// errGone is the cause of a loss of a peer whose process has ended.
+	errGone = errors.New("its host says that the process is gone")
+)
 
 // watch ends sessions over a carrier whose peers have been silent for its timeout, and speaks to those whom this side
 // has not told anything. It counts beats, not time, so that a process which is itself stopped for a while does not take
-// that for the silence of others.
+// that for the silence of others. A peer that is starved may be silent for long; one whose process has ended is told apart
+// by its host, which refuses what is sent to it.
 func (e *Endpoint) watch(carrier int) {
 	defer e.goroutines.Done()
 	silent := e.cfg.Carriers[carrier].Silent
-	ticker := time.NewTicker(silent / beats)
+	beat := beatOf(silent)
+	limit := int(silent / beat)
+	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
 	var peers []*peer
 	for {
@@ -56,7 +90,13 @@ func (e *Endpoint) watch(carrier int) {
 		}
 		e.mu.Unlock()
 		for _, p := range peers {
-			if r := p.route.Load(); r != nil && r.carrier == carrier && p.beat() {
+			if r := p.route.Load(); r == nil || r.carrier != carrier {
+				continue
+			}
+			switch silentBeats, gone := p.beat(); {
+			case gone:
+				p.lose(errGone)
+			case silentBeats >= limit:
 				p.lose(fmt.Errorf("%w for %v", errSilence, silent))
 			}
 		}
@@ -64,13 +104,13 @@ func (e *Endpoint) watch(carrier int) {
 	}
 }
 
-// beat takes the pulse of a peer, and reports whether it has been silent for too long.
-func (p *peer) beat() bool {
+// beat takes the pulse of a peer. It returns for how many beats it has been silent, and whether its process is gone.
+func (p *peer) beat() (silent int, gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first := p.wires[0]
 	if p.state != up || !first.attached.Load() {
-		return false
+		return 0, false
 	}
 	var heard, sent uint64
 	for _, w := range p.wires {
@@ -79,16 +119,42 @@ func (p *peer) beat() bool {
 			sent += w.sent.Load()
 		}
 	}
-	if sent == p.pulse.sent && first.pulsing.CompareAndSwap(false, true) {
+	q := &p.pulse
+	if sent == q.sent && first.pulsing.CompareAndSwap(false, true) {
 		first.control(control{kind: kindPulse})
 	}
-	p.pulse.sent = sent
-	if heard != p.pulse.heard {
-		p.pulse.heard, p.pulse.silent = heard, 0
-		return false
+	q.sent = sent
+	if q.refused {
+		q.since++
 	}
-	p.pulse.silent++
-	return p.pulse.silent >= beats
+	if heard == q.heard {
+		q.silent++
+	} else {
+		q.heard, q.silent = heard, 0
+		if q.refused && q.since >= settled {
+			q.refused, q.wrong = false, true
+		}
+	}
+	// Once in the beginning, to find out what the host's word is worth.
+	if a, ok := first.conn.(asker); ok && !q.asking && !q.refused && !q.wrong && (!q.begun || q.silent >= doubt) && p.ep.start(1) {
+		q.asking, q.begun = true, true
+		go p.ask(a)
+	}
+	return q.silent, q.silent >= doubt && q.refused && !q.wrong
+}
+
+// ask asks the peer's host for it.
+func (p *peer) ask(a asker) {
+	defer p.ep.goroutines.Done()
+	ctx, cancel := context.WithTimeout(p.ctx, askingTime)
+	defer cancel()
+	refused := a.Refused(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pulse.asking = false
+	if refused {
+		p.pulse.refused, p.pulse.since = true, 0
+	}
 }
 
 // CheckSilent reports whether a silent timeout can be used.
