@@ -45,6 +45,8 @@ collective/schedule, collective/buffer, transport < collective/internal/engine
 collective/internal/engine, collective/plan, collective/membership, transport/all, topology/probe < collective < collective/bucket
 collective/buffer < cudabridge
 collective/calibrate < examples/...
+collective/schedule < collective/interop
+topology < topology/nccl
 everything < examples/...
 
 planned collective/sim, transport/rdma, cudabridge
@@ -64,6 +66,7 @@ only cudabridge, transport/rdma -> C: the default build is pure Go
 only examples/... -> gonum.org/v1/plot/...: drawing is no part of the library
 only topology, topology/probe, collective/plan, collective/sim, collective/calibrate, examples/... -> gonum.org/v1/gonum/...: the data path has kernels of its own
 only tests -> github.com/google/go-cmp/...: it panics on purpose, and is made for tests
+only tests -> google.golang.org/protobuf/...: the one format that needs it is written by hand and read back by it
 
 allow golang.org/x/sys/...: system calls and processor features
 `
