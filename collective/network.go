@@ -63,11 +63,11 @@ func (c *Config) meet(ctx context.Context) (owned, error) {
 	if c.Transports == nil {
 		c.Transports = all.Transports()
 		if c.Peer != nil {
-			network, err := all.Network(c.Peer.Identity(), all.Settings{Logger: c.Logger})
+			networks, err := all.Networks(c.Peer.Identity(), all.Settings{Logger: c.Logger})
 			if err != nil {
 				return own, err
 			}
-			c.Transports = append(c.Transports, network)
+			c.Transports = append(c.Transports, networks...)
 		}
 		return own, nil
 	}

@@ -37,12 +37,13 @@ Who takes part
                              that torchrun, mpirun, srun or a Kubernetes indexed job has started is a rank of that job
   -t, --nthreads N           ranks per process, as goroutines (default 1)
   -transport NAME            auto (default: the best there is between two ranks), mem (within a process), shm (shared
-                             memory), quic or tcp (a network; both encrypted)
-  -conns N                   quic and tcp: connections between two ranks, 1 to 32 (default 4)
+                             memory), quic or tcp (a network; both encrypted), rdma (a network with devices; data is not encrypted)
+  -conns N                   quic and tcp: connections between two ranks, 1 to 32 (default 4); rdma: queue pairs a link, 1
+                             to 16 (default 1)
   -invite N                  make a group of N ranks on a network, say how to join, and take part with -t ranks
   -join INVITATION           take part in the group of an invitation, with -t ranks; the other flags as its other processes
-  -hosts N                   count the processes (with -np 1: the goroutines) as if on N hosts (default 1); with quic or tcp
-                             they use shared memory inside a host and the network between
+  -hosts N                   count the processes (with -np 1: the goroutines) as if on N hosts (default 1); with quic, tcp
+                             or rdma they use shared memory inside a host and the network between
   -g, --ngpus 1              accepted, as scripts for nccl-tests give it
 
 Results

@@ -11,12 +11,13 @@ import (
 	"github.com/ringtree/ringtree/transport/mem"
 	"github.com/ringtree/ringtree/transport/p2p"
 	"github.com/ringtree/ringtree/transport/quic"
+	"github.com/ringtree/ringtree/transport/rdma"
 	"github.com/ringtree/ringtree/transport/shm"
 	"github.com/ringtree/ringtree/transport/tcp"
 )
 
 // Names are the values of a -transport flag.
-func Names() []string { return []string{"auto", "mem", "shm", "quic", "tcp"} }
+func Names() []string { return []string{"auto", "mem", "shm", "quic", "tcp", "rdma"} }
 
 // Check returns an error when name is neither one of [Names] nor "".
 func Check(name string) error {
@@ -44,11 +45,11 @@ type Links struct {
 }
 
 // Open makes the transports of that name, with conns connections a peer (0: as many as the transport likes). "auto" is
-// what works on one host, and with network also quic and tcp; quic and tcp between processes and hosts have
-// shared memory inside a host beside them when inside is set.
+// what works on one host, and with network also rdma, where there is a device, quic and tcp; each of those three by itself
+// has shared memory inside a host beside it when inside is set.
 func Open(ctx context.Context, name string, conns int, network, inside bool) (*Links, error) {
 	l := &Links{}
-	network = network || name == "quic" || name == "tcp"
+	network = network || name == "quic" || name == "tcp" || name == "rdma"
 	if network {
 		h, err := p2p.New(ctx, p2p.Config{})
 		if err != nil {
@@ -77,7 +78,7 @@ func (l *Links) pick(name string, conns int, network, inside bool) error {
 		l.Transports = []transport.Transport{shm.New()}
 	case "auto":
 		l.Transports = all.Transports()
-	case "quic", "tcp":
+	case "quic", "tcp", "rdma":
 		if inside {
 			l.Transports = all.Transports()
 		}
@@ -87,31 +88,56 @@ func (l *Links) pick(name string, conns int, network, inside bool) error {
 	if !network {
 		return nil
 	}
-	t, err := l.far(name, conns)
-	if err == nil && t != nil {
-		l.Transports = append(l.Transports, t)
-	}
+	far, err := l.far(name, conns)
+	l.Transports = append(l.Transports, far...)
 	return err
 }
 
-// far returns the transport between hosts, or nil.
-func (l *Links) far(name string, conns int) (transport.Transport, error) {
+// far returns the transports between hosts, if any.
+func (l *Links) far(name string, conns int) ([]transport.Transport, error) {
 	id := l.Peer.Identity()
+	var t transport.Transport
+	var err error
 	switch name {
 	case "quic":
+		var options []quic.Option
 		if conns > 0 {
-			return quic.New(id, quic.Conns(conns))
+			options = append(options, quic.Conns(conns))
 		}
-		return quic.New(id)
+		t, err = quic.New(id, options...)
 	case "tcp":
+		var options []tcp.Option
 		if conns > 0 {
-			return tcp.New(id, tcp.Conns(conns))
+			options = append(options, tcp.Conns(conns))
 		}
-		return tcp.New(id)
+		t, err = tcp.New(id, options...)
+	case "rdma":
+		t, err = overRDMA(id, conns)
 	case "auto":
-		return all.Network(id, all.Settings{Conns: conns})
+		return all.Networks(id, all.Settings{Conns: conns})
+	default:
+		return nil, nil
 	}
-	return nil, nil
+	if err != nil {
+		return nil, err
+	}
+	return []transport.Transport{t}, nil
+}
+
+// overRDMA returns RDMA with conns queue pairs a link, or says what is missing.
+func overRDMA(id transport.Identity, conns int) (transport.Transport, error) {
+	if err := rdma.Available(); err != nil {
+		return nil, err
+	}
+	control, err := all.Network(id, all.Settings{})
+	if err != nil {
+		return nil, err
+	}
+	var options []rdma.Option
+	if conns > 0 {
+		options = append(options, rdma.QueuePairs(conns))
+	}
+	return rdma.New(control, options...)
 }
 
 // Close ends what Open made. The communicators must be closed before.

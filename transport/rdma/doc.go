@@ -1,0 +1,54 @@
+// Package rdma joins ranks on a network by remote direct memory access: the devices of two hosts write into each other's
+// memory, over InfiniBand or RoCE, without their processors.
+//
+// It needs Linux, cgo and libibverbs.so.1, which it loads at run time: the same program runs where that, or a device, is
+// not there. [Available] says what is missing.
+//
+// # A link
+//
+// Every link has a control link under it, of the transport that [New] is given. That one authenticates the peer, notices
+// its death, and carries the keys of queue pairs and memory, so nobody else has them. When both ends have said
+// hello, connected their queue pairs and seen a first write acknowledged, frames go over the device; where that
+// cannot be, because an end has no device or the two do not reach each other, the control link carries them, and
+// [transport.Link.Caps] says so. What breaks later ends the link on both sides with a [*transport.LostError]: its
+// cause is a [*CompletionError], a [*DeviceError] or, at the other end, a [*BrokenError].
+//
+//	sender                                             receiver
+//	RDMA WRITE WITH IMMEDIATE (number of the frame) -> slot of the window, completion
+//	                                                   Poll reads the slot in place, Release frees it
+//	its count of granted frames                     <- RDMA WRITE: an immediate where the sender may wait, else a word
+//
+// Small frames travel inside the work request. Payloads in memory of Alloc or [Endpoint.Register] are read by the device
+// where they lie; others are copied into registered memory first. A receiver reads the slot, and nothing is
+// written straight to where it wants it: see Offer. A rank looks for completions itself while it is awake, one call
+// a look, and asks for an event before it sleeps, which the runtime's poller waits for; no thread is bound.
+//
+// The device's data is not encrypted, and its integrity is the network's.
+//
+// # Options and NCCL's names
+//
+//	Device, Port     NCCL_IB_HCA                      first active port
+//	GIDIndex         NCCL_IB_GID_INDEX                chosen: RoCE v2, IPv4
+//	QueuePairs       NCCL_IB_QPS_PER_CONNECTION       1
+//	TrafficClass     NCCL_IB_TC                       0
+//	ServiceLevel     NCCL_IB_SL                       0
+//	PKeyIndex        NCCL_IB_PKEY                     0
+//	AckTimeout       NCCL_IB_TIMEOUT                  20
+//	Retries          NCCL_IB_RETRY_CNT                7
+//	MTU              the lesser of both active MTUs
+//
+// With the defaults a path that is cut while the control link lives is noticed after half a minute; where that is too
+// long, AckTimeout(14) and Retries(5) make it a second.
+//
+// # Memory of other devices
+//
+// [Endpoint.Register] takes memory of a GPU as a value: as a dma-buf, else by its address, which needs a kernel module
+// such as nvidia-peermem, else by a function that copies it to the host. [Registration.Way] says which it is.
+//
+// # What has been verified
+//
+// On software RoCE (rdma_rxe) in virtual machines, by testvm/testvm.sh: the conformance suite, strangers, a killed
+// process, a wrong key, a path that is cut, and the refusal of dma-bufs and of addresses without memory. On a
+// stand-in that reorders, delays and breaks at will: the rest. It has not run on a network card yet, nor with a GPU,
+// and nothing here says how fast it is.
+package rdma

@@ -1,0 +1,340 @@
+package rdma
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/ringtree/ringtree/transport"
+)
+
+// Way says how a device reaches registered memory.
+type Way uint8
+
+// The ways, best first.
+const (
+	WayHost    Way = iota + 1 // memory of the host, read by the device itself
+	WayDMABuf                 // memory of another device, handed over as a dma-buf
+	WayPeerMem                // memory of another device, by its address, through a kernel module (nvidia-peermem)
+	WayStaged                 // copied to memory of the host first
+)
+
+func (w Way) String() string {
+	switch w {
+	case WayHost:
+		return "host"
+	case WayDMABuf:
+		return "dma-buf"
+	case WayPeerMem:
+		return "peer memory"
+	case WayStaged:
+		return "staged"
+	}
+	return fmt.Sprintf("way %d", uint8(w))
+}
+
+// Memory is what [Endpoint.Register] makes known to the device, as a value: this package knows no kind of memory but
+// the host's.
+type Memory struct {
+	// Addr and Length are the range. A payload that lies in it is sent from there. Memory of another device has the
+	// address that this one has in the process; nothing here ever reads it through that.
+	Addr   uintptr
+	Length int
+	// Device says that the range is memory of another device, not of the host.
+	Device bool
+	// DMABuf exports the range (cuMemGetHandleForAddressRange, say) and returns a descriptor and where in it the range
+	// begins. It is called once, and Register closes the descriptor with CloseFD. nil: that is not possible.
+	DMABuf func() (fd int, offset uint64, err error)
+	// CloseFD closes a descriptor of DMABuf. nil: it stays open, and belongs to the caller.
+	CloseFD func(fd int) error
+	// Read copies len(dst) bytes from addr to memory of the host, and returns when they are there. It is the last
+	// way: without it, memory that the device cannot reach is refused.
+	Read func(dst []byte, addr uintptr) error
+}
+
+// A Registration is memory that the device knows.
+type Registration struct {
+	// Way is how the device reaches it.
+	Way Way
+	// Tried is why the ways before it were not to be had, best first.
+	Tried []error
+
+	m   *memory
+	key spanKey
+}
+
+// Close forgets the memory, when each of its registrations has been closed. Frames that borrow it must be complete.
+func (r *Registration) Close() error {
+	if r.m == nil {
+		return nil
+	}
+	m := r.m
+	r.m = nil
+	return m.drop(r.key)
+}
+
+// spanKey is a range of addresses.
+type spanKey struct{ base, end uintptr }
+
+// A span is a registered range.
+type span struct {
+	spanKey
+	key    uint32 // local key of the device
+	device bool   // not to be read by this processor
+	read   func(dst []byte, addr uintptr) error
+}
+
+// cached is a registration with its users: ranges of the same pages share one.
+type cached struct {
+	span   span
+	way    Way
+	region region // nil when staged
+	users  int
+}
+
+// memory is the registered memory of an endpoint, and what Alloc has handed out. It is safe for concurrent use.
+type memory struct {
+	fabric fabric // nil: there is no device
+	spans  atomic.Pointer[[]span]
+
+	mu     sync.Mutex
+	closed bool
+	cache  map[spanKey]*cached
+	blocks map[*byte]block
+}
+
+type block struct {
+	size int
+	mem  []byte // whole pages
+}
+
+func newMemory(f fabric) *memory {
+	m := &memory{fabric: f, cache: make(map[spanKey]*cached), blocks: make(map[*byte]block)}
+	m.spans.Store(new([]span))
+	return m
+}
+
+func addressOf(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+
+// find returns the registered range in which a payload lies.
+func (m *memory) find(payload []byte) (span, bool) {
+	list := *m.spans.Load()
+	if len(list) == 0 || len(payload) == 0 {
+		return span{}, false
+	}
+	addr := addressOf(payload)
+	low, high := 0, len(list) // the last that begins at or before addr is low-1
+	for low < high {
+		if mid := (low + high) / 2; list[mid].base <= addr {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	if low == 0 || addr+uintptr(len(payload)) > list[low-1].end {
+		return span{}, false
+	}
+	return list[low-1], true
+}
+
+// publish makes the cache known to find. mu is held.
+func (m *memory) publish() {
+	list := make([]span, 0, len(m.cache))
+	for _, c := range m.cache {
+		list = append(list, c.span)
+	}
+	slices.SortFunc(list, func(a, b span) int { return cmp.Compare(a.base, b.base) })
+	m.spans.Store(&list)
+}
+
+// pagesOf widens a range to whole pages.
+func pagesOf(addr uintptr, n int) spanKey {
+	page := uintptr(os.Getpagesize())
+	return spanKey{addr &^ (page - 1), (addr + uintptr(n) + page - 1) &^ (page - 1)}
+}
+
+var errOverlap = errors.New("overlaps other registered memory")
+
+// add registers memory, or counts one more user of a range that is registered.
+func (m *memory) add(mem Memory) (*Registration, error) {
+	if mem.Length <= 0 || mem.Addr == 0 || mem.Addr+uintptr(mem.Length) < mem.Addr {
+		return nil, fmt.Errorf("%d bytes at %#x: no range of memory", mem.Length, mem.Addr)
+	}
+	key := spanKey{mem.Addr, mem.Addr + uintptr(mem.Length)}
+	if !mem.Device {
+		key = pagesOf(mem.Addr, mem.Length)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, transport.ErrClosed
+	}
+	if c := m.cache[key]; c != nil && c.span.device == mem.Device {
+		c.users++
+		return &Registration{Way: c.way, m: m, key: key}, nil
+	}
+	for other := range m.cache {
+		if key.base < other.end && other.base < key.end {
+			return nil, fmt.Errorf("%d bytes at %#x: %w", mem.Length, mem.Addr, errOverlap)
+		}
+	}
+	c := &cached{span: span{spanKey: key, device: mem.Device}, users: 1}
+	tried, err := m.bind(c, mem)
+	if err != nil {
+		return nil, err
+	}
+	m.cache[key] = c
+	m.publish()
+	return &Registration{Way: c.way, Tried: tried, m: m, key: key}, nil
+}
+
+// bind finds the best way to the memory.
+func (m *memory) bind(c *cached, mem Memory) (tried []error, err error) {
+	none := ErrNoDevice
+	if m.fabric != nil {
+		if mem.DMABuf != nil {
+			if c.region, err = m.byDMABuf(c, mem); err == nil {
+				c.way = WayDMABuf
+			} else {
+				tried = append(tried, fmt.Errorf("%v: %w", WayDMABuf, err))
+			}
+		}
+		if c.region == nil {
+			if c.region, err = m.fabric.register(c.span.base, int(c.span.end-c.span.base), false); err == nil {
+				c.way = WayHost
+				if mem.Device {
+					c.way = WayPeerMem
+				}
+			} else {
+				way := WayHost
+				if mem.Device {
+					way = WayPeerMem
+				}
+				tried = append(tried, fmt.Errorf("%v: %w", way, err))
+			}
+		}
+		none = errors.Join(tried...)
+	}
+	switch {
+	case c.region != nil:
+		c.span.key, _ = c.region.keys()
+	case mem.Read != nil:
+		c.way, c.span.read = WayStaged, mem.Read
+	case mem.Device:
+		return nil, fmt.Errorf("%d bytes at %#x: no way from the device: %w", mem.Length, mem.Addr, none)
+	default:
+		// The processor can copy it, as it copies what was never registered.
+		c.way = WayStaged
+		c.span.read = func(dst []byte, addr uintptr) error {
+			copy(dst, unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&addr))), len(dst)))
+			return nil
+		}
+	}
+	return tried, nil
+}
+
+func (m *memory) byDMABuf(c *cached, mem Memory) (region, error) {
+	fd, offset, err := mem.DMABuf()
+	if err != nil {
+		return nil, err
+	}
+	r, err := m.fabric.registerDMABuf(fd, offset, mem.Addr, mem.Length)
+	if mem.CloseFD != nil {
+		err = errors.Join(err, mem.CloseFD(fd))
+	}
+	return r, err
+}
+
+// drop ends one use of a range.
+func (m *memory) drop(key spanKey) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.cache[key]
+	if c == nil {
+		return nil // the endpoint has closed
+	}
+	if c.users--; c.users > 0 {
+		return nil
+	}
+	delete(m.cache, key)
+	m.publish()
+	if c.region == nil {
+		return nil
+	}
+	return c.region.release()
+}
+
+// alloc is [transport.Endpoint.Alloc]. Memory that the device does not take is handed out all the same, and copied
+// when it is sent.
+func (m *memory) alloc(size int) ([]byte, error) {
+	if size < 0 || size > math.MaxInt/4 {
+		return nil, fmt.Errorf("rdma: alloc of %d bytes: size out of range", size)
+	}
+	m.mu.Lock()
+	closed := m.closed
+	m.mu.Unlock()
+	if closed {
+		return nil, fmt.Errorf("rdma: alloc: %w", transport.ErrClosed)
+	}
+	if size == 0 {
+		return []byte{}, nil
+	}
+	page := os.Getpagesize()
+	mem, err := newPages((size + page - 1) / page * page)
+	if err != nil {
+		return nil, fmt.Errorf("rdma: alloc of %d bytes: %w", size, err)
+	}
+	if m.fabric != nil {
+		if _, err := m.add(Memory{Addr: addressOf(mem), Length: len(mem)}); err != nil {
+			return nil, errors.Join(fmt.Errorf("rdma: alloc of %d bytes: %w", size, err), freePages(mem))
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.blocks[unsafe.SliceData(mem)] = block{size, mem}
+	return mem[:size:size], nil
+}
+
+func (m *memory) free(mem []byte) error {
+	if len(mem) == 0 {
+		return nil
+	}
+	m.mu.Lock()
+	b, ok := m.blocks[unsafe.SliceData(mem)]
+	if !ok || b.size != len(mem) {
+		m.mu.Unlock()
+		return fmt.Errorf("rdma: free of %d bytes that Alloc did not return", len(mem))
+	}
+	delete(m.blocks, unsafe.SliceData(mem))
+	m.mu.Unlock()
+	return errors.Join(m.drop(pagesOf(addressOf(b.mem), len(b.mem))), freePages(b.mem))
+}
+
+// refuse makes alloc and add fail.
+func (m *memory) refuse() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+}
+
+// close makes the device forget all memory. What was handed out stays valid, and can still be freed.
+func (m *memory) close() error {
+	m.refuse()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var errs []error
+	for _, c := range m.cache {
+		if c.region != nil {
+			errs = append(errs, c.region.release())
+		}
+	}
+	clear(m.cache)
+	m.publish()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,447 @@
+package rdma
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// A softNet is devices and the network between them, in this process: it delivers in order within a pair and in no
+// order between pairs, reads what is sent when it is delivered and not before, checks every key and every depth, and
+// breaks on demand. It is a stand-in for the tests of what stands on verbs; verbs themselves run in testvm.
+type softNet struct {
+	unruly bool // delivers after random delays
+	dmabuf bool // takes dma-bufs
+
+	mu      sync.Mutex
+	last    uint32 // key and number
+	pairs   map[uint32]*softPair
+	regions map[uint32]*softRegion
+	devices map[*softDevice]bool
+	cut     atomic.Bool // nothing is delivered or answered
+	faults  []error     // against the rules of verbs
+}
+
+func newSoftNet() *softNet {
+	return &softNet{pairs: map[uint32]*softPair{}, regions: map[uint32]*softRegion{}, devices: map[*softDevice]bool{}}
+}
+
+// on is the option that makes a transport use the network.
+func (n *softNet) on() Option {
+	return func(c *config) {
+		c.open = func(*config) (fabric, error) {
+			d := &softDevice{net: n}
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.devices[d] = true
+			return d, nil
+		}
+	}
+}
+
+func (n *softNet) fault(format string, args ...any) {
+	n.faults = append(n.faults, fmt.Errorf(format, args...))
+}
+
+// left returns what was done against the rules and what is still there.
+func (n *softNet) left() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	err := errors.Join(n.faults...)
+	if len(n.pairs)+len(n.regions)+len(n.devices) > 0 {
+		err = errors.Join(err, fmt.Errorf("%d pairs, %d regions and %d devices are left", len(n.pairs), len(n.regions), len(n.devices)))
+	}
+	return err
+}
+
+type softDevice struct {
+	net    *softNet
+	report func(error)
+}
+
+func (d *softDevice) name() string { return "soft0" }
+func (d *softDevice) place() place {
+	return place{ethernet: true, mtu: 3, gid: [16]byte{10: 0xff, 11: 0xff, 15: 1}}
+}
+
+func (d *softDevice) close() {
+	d.net.mu.Lock()
+	defer d.net.mu.Unlock()
+	delete(d.net.devices, d)
+}
+
+func (d *softDevice) watch(report func(error)) func() {
+	d.net.mu.Lock()
+	defer d.net.mu.Unlock()
+	d.report = report
+	return func() {
+		d.net.mu.Lock()
+		defer d.net.mu.Unlock()
+		d.report = nil
+	}
+}
+
+// say lets all devices report.
+func (n *softNet) say(err error) {
+	n.mu.Lock()
+	var reports []func(error)
+	for d := range n.devices {
+		if d.report != nil {
+			reports = append(reports, d.report)
+		}
+	}
+	n.mu.Unlock()
+	for _, r := range reports {
+		r(err)
+	}
+}
+
+type softRegion struct {
+	net    *softNet
+	key    uint32
+	base   uintptr
+	mem    []byte
+	remote bool
+}
+
+// forbidden is the address of memory that no device takes.
+var forbidden atomic.Uintptr
+
+func bytesAt(addr uintptr, n int) []byte {
+	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&addr))), n)
+}
+
+func (d *softDevice) register(addr uintptr, n int, remote bool) (region, error) {
+	if addr == forbidden.Load() {
+		return nil, &DeviceError{Device: d.name(), Op: "register memory", Err: syscall.EFAULT}
+	}
+	return d.net.add(addr, n, remote), nil
+}
+
+func (d *softDevice) registerDMABuf(fd int, _ uint64, addr uintptr, n int) (region, error) {
+	if !d.net.dmabuf {
+		return nil, &DeviceError{Device: d.name(), Op: "register dma-buf", Err: syscall.EOPNOTSUPP}
+	}
+	if fd < 0 {
+		return nil, &DeviceError{Device: d.name(), Op: "register dma-buf", Err: syscall.EBADF}
+	}
+	return d.net.add(addr, n, false), nil
+}
+
+func (n *softNet) add(addr uintptr, size int, remote bool) region {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.last++
+	r := &softRegion{n, n.last, addr, bytesAt(addr, size), remote}
+	n.regions[r.key] = r
+	return r
+}
+
+func (r *softRegion) keys() (local, remote uint32) { return r.key, r.key }
+
+func (r *softRegion) release() error {
+	r.net.mu.Lock()
+	defer r.net.mu.Unlock()
+	if r.net.regions[r.key] != r {
+		r.net.fault("region %d released twice", r.key)
+	}
+	delete(r.net.regions, r.key)
+	return nil
+}
+
+// find returns n bytes of a region, or nil if the key does not cover them. net.mu is held.
+func (n *softNet) find(key uint32, addr uintptr, size int, remote bool) []byte {
+	r := n.regions[key]
+	if r == nil || remote && !r.remote || addr < r.base || addr+uintptr(size) > r.base+uintptr(len(r.mem)) {
+		return nil
+	}
+	return r.mem[addr-r.base:][:size]
+}
+
+type softQueue struct {
+	net    *softNet
+	mu     sync.Mutex
+	wake   sync.Cond
+	done   []completion
+	depth  int
+	armed  bool
+	event  bool
+	closed bool
+}
+
+func (d *softDevice) queue(depth int) (queue, error) {
+	q := &softQueue{net: d.net, depth: depth}
+	q.wake.L = &q.mu
+	return q, nil
+}
+
+func (q *softQueue) push(c completion) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.done) == q.depth {
+		q.net.fault("a completion queue of %d has overflowed", q.depth)
+	}
+	q.done = append(q.done, c)
+	if q.armed {
+		q.armed, q.event = false, true
+		q.wake.Signal()
+	}
+}
+
+func (q *softQueue) poll(into []completion) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := copy(into, q.done)
+	q.done = append(q.done[:0], q.done[n:]...)
+	return n, nil
+}
+
+func (q *softQueue) arm() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.armed = true
+	return nil
+}
+
+func (q *softQueue) wait() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for !q.event && !q.closed {
+		q.wake.Wait()
+	}
+	q.event = false
+	return !q.closed
+}
+
+func (q *softQueue) unblock() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.wake.Signal()
+}
+
+func (q *softQueue) close() {}
+
+// softInline is odd on purpose: nothing must depend on what it is.
+const softInline = 100
+
+type softPair struct {
+	net              *softNet
+	q                *softQueue
+	num              uint32
+	sends, receives_ int
+	wake             chan struct{}
+	stopped          chan struct{}
+
+	// Under net.mu.
+	to      *route
+	queued  []softWrite
+	pending int // writes whose places in the send queue are taken
+	places  int // for immediates
+	broken  bool
+	gone    bool
+}
+
+type softWrite struct {
+	write
+	data [softInline]byte // of an inline write
+}
+
+func (q *softQueue) pair(sends, receives int) (pair, error) {
+	n := q.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.last++
+	p := &softPair{net: n, q: q, num: n.last, sends: sends, receives_: receives, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	n.pairs[p.num] = p
+	go p.deliver()
+	return p, nil
+}
+
+func (p *softPair) number() uint32 { return p.num }
+func (p *softPair) inline() int    { return softInline }
+
+func (p *softPair) connect(r route) error {
+	p.net.mu.Lock()
+	defer p.net.mu.Unlock()
+	p.to = &r
+	return nil
+}
+
+func (p *softPair) receives(n int) error {
+	p.net.mu.Lock()
+	defer p.net.mu.Unlock()
+	if p.places += n; p.places > p.receives_ {
+		p.net.fault("%d receives in a queue of %d", p.places, p.receives_)
+	}
+	return nil
+}
+
+func (p *softPair) write(w *write) error {
+	n := p.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if p.pending++; p.pending > p.sends {
+		n.fault("%d writes in a queue of %d", p.pending, p.sends)
+		return syscall.ENOMEM
+	}
+	s := softWrite{write: *w}
+	if w.inline {
+		if w.headLength > softInline || w.bodyLength > 0 {
+			n.fault("%d and %d bytes inline", w.headLength, w.bodyLength)
+		}
+		copy(s.data[:], bytesAt(w.head, w.headLength))
+	}
+	p.queued = append(p.queued, s)
+	p.rouse()
+	return nil
+}
+
+func (p *softPair) rouse() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *softPair) reset() {
+	p.net.mu.Lock()
+	defer p.net.mu.Unlock()
+	p.broken = true
+	p.rouse()
+}
+
+func (p *softPair) destroy() {
+	p.net.mu.Lock()
+	p.gone = true
+	delete(p.net.pairs, p.num)
+	p.rouse()
+	p.net.mu.Unlock()
+	<-p.stopped
+}
+
+func (p *softPair) deliver() {
+	defer close(p.stopped)
+	unsignaled := 0 // places of the send queue that the next completion frees
+	for {
+		if p.net.unruly {
+			for range rand.IntN(20) {
+				runtime.Gosched()
+			}
+		}
+		p.net.mu.Lock()
+		if p.gone {
+			p.net.mu.Unlock()
+			return
+		}
+		if len(p.queued) == 0 {
+			p.net.mu.Unlock()
+			<-p.wake
+			continue
+		}
+		w := p.queued[0]
+		p.queued = slices.Delete(p.queued, 0, 1)
+		unsignaled++
+		s := StatusFlushed
+		if !p.broken {
+			s = p.carry(&w)
+		}
+		if s == unanswered {
+			p.net.mu.Unlock()
+			p.retry()
+			p.net.mu.Lock()
+			if s = StatusRetryExceeded; p.gone {
+				p.net.mu.Unlock()
+				return
+			}
+		}
+		if s != StatusOK || w.signaled {
+			p.pending -= unsignaled
+			unsignaled = 0
+			p.q.push(completion{id: w.id, status: s, pair: p.num})
+		}
+		p.broken = p.broken || s != StatusOK
+		p.net.mu.Unlock()
+	}
+}
+
+// unanswered is a write whose device goes on trying.
+const unanswered Status = 1 << 31
+
+// retries is for how long a device tries.
+const retries = time.Second
+
+// retry waits until a device gives up. It returns at once when the pair is destroyed.
+func (p *softPair) retry() {
+	timer := time.NewTimer(retries)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return
+		case <-p.wake:
+			p.net.mu.Lock()
+			gone := p.gone || p.broken
+			p.net.mu.Unlock()
+			if gone {
+				return
+			}
+		}
+	}
+}
+
+// carry does a write. net.mu is held.
+func (p *softPair) carry(w *softWrite) Status {
+	n := p.net
+	if p.to == nil {
+		n.fault("a write before the pair was connected")
+		return StatusFlushed
+	}
+	peer := n.pairs[p.to.number]
+	if n.cut.Load() {
+		return StatusRetryExceeded
+	}
+	if peer == nil || peer.broken || peer.to == nil || peer.to.number != p.num || peer.to.psnIn != p.to.psnOut {
+		return unanswered
+	}
+	body := n.find(w.bodyKey, w.body, w.bodyLength, false)
+	var head []byte
+	if w.inline {
+		head = w.data[:w.headLength]
+	} else {
+		head = n.find(w.headKey, w.head, w.headLength, false)
+	}
+	if w.headLength > 0 && head == nil || w.bodyLength > 0 && body == nil {
+		return StatusLocalProtection
+	}
+	if size := w.headLength + w.bodyLength; size > 0 {
+		into := n.find(w.toKey, w.to, size, true)
+		if into == nil {
+			return StatusRemoteAccess
+		}
+		if size == 8 { // at once, as a bus does it
+			atomic.StoreUint64((*uint64)(unsafe.Pointer(&into[0])), *(*uint64)(unsafe.Pointer(&head[0])))
+		} else {
+			copy(into, head)
+			copy(into[len(head):], body)
+		}
+	}
+	if w.withImm {
+		if peer.places == 0 {
+			n.fault("an immediate without a place for it")
+			return StatusReceiverNotReady
+		}
+		peer.places--
+		peer.q.push(completion{id: received, pair: peer.num, imm: w.imm, immediate: true, length: uint32(w.headLength + w.bodyLength)})
+	}
+	return StatusOK
+}
+
+var _ fabric = (*softDevice)(nil)
