@@ -39,7 +39,7 @@ type Config struct {
 	Transports []transport.Transport
 	// Topology describes the ranks, for the planner. nil: made from what the ranks say of themselves, with costs that are
 	// measured when the group forms (topology/probe), by all ranks together: where it has an Invitation, or a Launch that names
-	// an address, and is on several hosts, or where Costs is set. Other groups work with the usual costs of shared memory.
+	// an address, and is on several hosts, or where Costs is set, unless a core has more than eight ranks. Other groups work with the usual costs of shared memory.
 	// Topology must be the same on all ranks.
 	Topology *topology.Graph
 	// Costs keeps measured costs between runs, and has a group of one host measured, too. nil: they are kept as long as this

@@ -29,6 +29,8 @@ const (
 	measureMemory = 8 << 20
 	// measuredRanks is the largest group that is measured.
 	measuredRanks = 4096
+	// measuredCrowd is how many ranks a core of a machine may have: with more, what is measured is how they wait for it.
+	measuredCrowd = 8
 )
 
 // errSlow is the cause of a measurement's end when it takes too long.
@@ -38,6 +40,13 @@ var errSlow = errors.New("collective: measuring takes too long")
 func (c *Comm) measures() bool {
 	if c.cfg.Topology != nil || c.cfg.Size < 2 || c.cfg.Size > measuredRanks {
 		return false
+	}
+	onMachine := make(map[string]int)
+	for i := range c.group.Members {
+		m := &c.group.Members[i]
+		if onMachine[m.Host]++; onMachine[m.Host] > measuredCrowd*max(m.Cores, 1) {
+			return false
+		}
 	}
 	distant := c.cfg.Invitation != "" || c.cfg.Launch != nil && c.cfg.Launch.Addr != ""
 	return c.cfg.Costs != nil || distant && c.Topology().Hosts() > 1

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -160,6 +161,26 @@ func TestMeasuredOneHost(t *testing.T) {
 	}
 	comms, errs = invited(t, 2, host, func(_ int, c *collective.Config) { c.Costs = &probe.Cache{Dir: blocked} })
 	joined(t, comms, errs)
+}
+
+// Where a core has very many ranks nobody measures how they wait for it.
+func TestMeasureCrowd(t *testing.T) {
+	size := 8*runtime.NumCPU() + 1
+	if size > 100 {
+		t.Skipf("it takes %d ranks to crowd this machine", size)
+	}
+	group, ts := groupName(), []transport.Transport{mem.New()}
+	comms := make([]*collective.Comm, size)
+	cache := &probe.Cache{Dir: t.TempDir()}
+	errs := ranksDo(size, func(r int) (err error) {
+		comms[r], err = collective.Join(t.Context(), collective.Config{Rank: r, Size: size, Group: group, Transports: ts, Costs: cache})
+		return err
+	})
+	joined(t, comms, errs)
+	if comms[0].Costs() != nil {
+		t.Errorf("got costs %+v, want the usual ones", comms[0].Costs())
+	}
+	closeAll(t, comms)
 }
 
 // A hurt transport does something instead when the links that measure are opened.

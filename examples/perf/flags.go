@@ -90,8 +90,9 @@ var flagNames = map[string]string{
 	"per_iter_timing": "I", "output_file": "J", "nthreads": "t", "ngpus": "g", "help": "h",
 }
 
-// parseFlags reads a command line. The error is flag.ErrHelp when help was asked for, else a usageError.
-func parseFlags(args []string) (*options, error) {
+// parseFlags reads a command line, and finds the place in a launcher's job in an environment, nil if there is none to look at.
+// The error is flag.ErrHelp when help was asked for, else a usageError.
+func parseFlags(args []string, getenv func(string) string) (*options, error) {
 	o := defaults()
 	set := flag.NewFlagSet("perf", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
@@ -205,6 +206,13 @@ func parseFlags(args []string) (*options, error) {
 			return nil, &usageError{"-np starts processes here: with -invite and -join each process is started by hand"}
 		}
 		o.processes = 1
+	} else if !o.counted && getenv != nil {
+		if err := o.InJob(getenv); err != nil {
+			return nil, &usageError{err.Error()}
+		}
+		if o.Job != nil {
+			o.processes = 1
+		}
 	}
 	return o.checked()
 }

@@ -50,7 +50,7 @@ func TestParseFlags(t *testing.T) {
 		{"-timeout 150ms", with(func(o *options) { o.timeout = 150 * time.Millisecond })},
 	}
 	for _, test := range tests {
-		got, err := parseFlags(strings.Fields(test.line))
+		got, err := parseFlags(strings.Fields(test.line), nil)
 		if err != nil {
 			t.Errorf("%q: %v", test.line, err)
 			continue
@@ -96,7 +96,7 @@ func TestParseFlagsErrors(t *testing.T) {
 		{"8M", "unexpected argument"},
 	}
 	for _, test := range tests {
-		got, err := parseFlags(strings.Fields(test.line))
+		got, err := parseFlags(strings.Fields(test.line), nil)
 		var bad *usageError
 		if !errors.As(err, &bad) {
 			t.Errorf("%q: got %+v, %v, want a usageError", test.line, got, err)
@@ -107,11 +107,11 @@ func TestParseFlagsErrors(t *testing.T) {
 		}
 	}
 	for _, line := range []string{"-h", "--help", "-b 8 -h"} {
-		if _, err := parseFlags(strings.Fields(line)); !errors.Is(err, flag.ErrHelp) {
+		if _, err := parseFlags(strings.Fields(line), nil); !errors.Is(err, flag.ErrHelp) {
 			t.Errorf("%q: got %v, want %v", line, err, flag.ErrHelp)
 		}
 	}
-	if _, err := parseFlags([]string{"-J", ""}); err == nil {
+	if _, err := parseFlags([]string{"-J", ""}, nil); err == nil {
 		t.Error("-J without a name: got nil, want an error")
 	}
 }
@@ -135,7 +135,7 @@ func FuzzParseFlags(f *testing.F) {
 	f.Add("-b 8 -e 1M -f 2 -np 2")
 	f.Add("-np 1 -t 3 -hosts 3 -coll reduce -r all")
 	f.Fuzz(func(t *testing.T, line string) {
-		o, err := parseFlags(strings.Fields(line))
+		o, err := parseFlags(strings.Fields(line), nil)
 		if err != nil {
 			return
 		}
@@ -164,5 +164,30 @@ func TestHostOf(t *testing.T) {
 				t.Errorf("%d x %d ranks on %d hosts: rank %d is on host %d, want %d", test.processes, test.threads, test.hosts, rank, got, want)
 			}
 		}
+	}
+}
+
+// In a launcher's job the ranks are the job's, on as many pretended hosts as they can fill.
+func TestFlagsInJob(t *testing.T) {
+	env := map[string]string{"RANK": "5", "WORLD_SIZE": "8", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}
+	getenv := func(name string) string { return env[name] }
+	o, err := parseFlags(strings.Fields("-hosts 4"), getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Job == nil || o.ranks() != 8 || o.processes != 1 || o.hostOf(5) != 2 {
+		t.Errorf("got job %v, %d ranks, %d processes, rank 5 on host %d; want 8, 1 and 2", o.Job, o.ranks(), o.processes, o.hostOf(5))
+	}
+	if o, err := parseFlags(strings.Fields("-np 4 -hosts 4"), getenv); err != nil || o.Job != nil || o.ranks() != 4 {
+		t.Errorf("with -np: got %+v, %v, want four processes of this host", o, err)
+	}
+	for line, want := range map[string]string{"-hosts 9": "-hosts 9", "-t 2": "one a process"} {
+		if _, err := parseFlags(strings.Fields(line), getenv); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want an error about %q", line, err, want)
+		}
+	}
+	env["RANK"] = "x"
+	if _, err := parseFlags(nil, getenv); !errors.As(err, new(*usageError)) {
+		t.Errorf("rank x: got %v, want a usageError", err)
 	}
 }

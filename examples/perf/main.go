@@ -25,15 +25,14 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout io.Writer, stderr *os.File) int {
 	rank, size, group, launched := launch.FromEnv()
-	o, err := parseFlags(args)
-	if err == nil {
-		switch {
-		case launched:
-			o.processes = size
-			o, err = o.checked()
-		case !o.Invited() && !o.counted:
-			o, err = o.inJob(os.Getenv)
-		}
+	environment := os.Getenv
+	if launched {
+		environment = nil // it has been read
+	}
+	o, err := parseFlags(args, environment)
+	if err == nil && launched {
+		o.processes = size
+		o, err = o.checked()
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -67,18 +66,6 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 		return exitFailed
 	}
 	return statusOf(wrong, launched)
-}
-
-// inJob makes the process a part of the job of a launcher that has started it, if one has.
-func (o *options) inJob(getenv func(string) string) (*options, error) {
-	if err := o.InJob(getenv); err != nil {
-		return nil, &usageError{err.Error()}
-	}
-	if o.Job == nil {
-		return o, nil
-	}
-	o.processes = 1
-	return o.checked()
 }
 
 // statusOf is the exit status of a run that came to its end with so many wrong elements.

@@ -25,17 +25,17 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout io.Writer, stderr *os.File) int {
 	index, size, group, launched := launch.FromEnv()
-	o, err := parseOptions(args)
-	switch {
-	case err != nil:
-	case launched:
+	environment := os.Getenv
+	if launched {
+		environment = nil // it has been read
+	}
+	o, err := parseOptions(args, environment)
+	if err == nil && launched {
 		o.processes = size
 		err = o.check()
-	case !o.Invited() && !o.counted && o.topo == "":
-		if err = o.InJob(os.Getenv); err == nil && o.Job != nil {
-			o.processes, index = 1, o.Job.Rank
-			err = o.check()
-		}
+	}
+	if err == nil && o.Job != nil {
+		index = o.Job.Rank
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):

@@ -62,8 +62,9 @@ func (o *options) ranks() int {
 // maxRanks keeps a slip of the finger from starting a million processes.
 const maxRanks = 1024
 
-// parseOptions reads a command line. The error is flag.ErrHelp when help was asked for.
-func parseOptions(args []string) (*options, error) {
+// parseOptions reads a command line, and finds the place in a launcher's job in an environment, nil if there is none to look
+// at. The error is flag.ErrHelp when help was asked for.
+func parseOptions(args []string, getenv func(string) string) (*options, error) {
 	o := new(options)
 	set := flag.NewFlagSet("topo", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
@@ -90,6 +91,13 @@ func parseOptions(args []string) (*options, error) {
 			return nil, errors.New("-np starts processes here: with -invite and -join each process is started by hand")
 		}
 		o.processes = 1
+	} else if !o.counted && o.topo == "" && getenv != nil {
+		if err := o.InJob(getenv); err != nil {
+			return nil, err
+		}
+		if o.Job != nil {
+			o.processes = 1
+		}
 	}
 	var err error
 	if o.size, err = parseSize(size); err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 func TestParseOptions(t *testing.T) {
-	o, err := parseOptions(strings.Fields("-np 1 -t 6 -hosts 3 -transport mem -size 64k -plot A.PNG"))
+	o, err := parseOptions(strings.Fields("-np 1 -t 6 -hosts 3 -transport mem -size 64k -plot A.PNG"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func TestParseOptions(t *testing.T) {
 			t.Errorf("three processes on two hosts: host of rank %d: got %d, want %d", rank, got, want)
 		}
 	}
-	if _, err := parseOptions([]string{"-h"}); !errors.Is(err, flag.ErrHelp) {
+	if _, err := parseOptions([]string{"-h"}, nil); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("-h: got %v, want %v", err, flag.ErrHelp)
 	}
 }
@@ -37,7 +37,7 @@ func TestParseOptionsErrors(t *testing.T) {
 		"-np 1 -t 2 -hosts 3": "2 ranks", "-transport pigeon": "pigeon", "-np 2 -transport mem": "goroutines", "-timeout -1s": "duration",
 		"-np 4096": "at most", "-topo wan -t 2": "-topo", "-topo wan -cache": "-topo", "-np 1024 -t 1024": "at most",
 	} {
-		if _, err := parseOptions(strings.Fields(line)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := parseOptions(strings.Fields(line), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want an error with %q", line, err, want)
 		}
 	}
