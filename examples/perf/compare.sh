@@ -1,0 +1,245 @@
+#!/usr/bin/env bash
+# Compares all-reduce with Open MPI and Gloo on this machine, and prints the ratio of medians beside the bar of each row.
+#
+#   examples/perf/compare.sh                    five interleaved rounds of every row
+#   examples/perf/compare.sh -rounds 7 shm small        these rows only
+#   examples/perf/compare.sh -keep DIR -rounds 1        one round more; what earlier rounds left in DIR counts too
+#
+#   -rounds N    how often everything is measured, in turn (default 5)
+#   -keep DIR    where measurements are kept (default: a temporary folder)
+#   -seconds S   how long a peer is timed for a size (default 0.2)
+#   -install     install what is missing with apt-get (needs root)
+#
+# Rows: small, shm, plain, gloo, auto, pauses. A row is a function run_NAME, which measures one round, and a function
+# show_NAME, which prints what the rounds gave; a row that cannot run here says why. Run it on a quiet machine: only
+# ratios of one run mean anything. Every program checks its first result.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+rounds=5 keep='' seconds=0.2 install=false
+rows=()
+while (($# > 0)); do
+	case $1 in
+	-rounds) rounds=$2 && shift ;;
+	-keep) keep=$2 && shift ;;
+	-seconds) seconds=$2 && shift ;;
+	-install) install=true ;;
+	-h | -help | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit ;;
+	-*) echo "compare.sh: unknown flag $1" >&2 && exit 2 ;;
+	*) rows+=("$1") ;;
+	esac
+	shift
+done
+((${#rows[@]} > 0)) || rows=(small shm plain gloo auto pauses)
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+[[ -n $keep ]] || keep=$work/keep
+mkdir -p "$keep"
+data=$keep/measurements
+skipped=$work/skipped
+: >>"$data"
+: >"$skipped"
+
+note() { grep -qxF "$*" "$skipped" || echo "$*" >>"$skipped"; }
+
+# The programs. A peer that is not there is left out, and the end says so.
+go build -o "$work/perf" ./examples/perf
+wanted=()
+command -v mpicc.openmpi >/dev/null || wanted+=(openmpi-bin libopenmpi-dev gcc)
+[[ -e /usr/include/gloo/allreduce.h ]] || wanted+=(libgloo-dev g++)
+if $install && ((${#wanted[@]} > 0)); then
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
+fi
+peers=examples/perf/peers
+mpicc.openmpi -O3 -o "$work/mpi" "$peers/mpi.c" 2>/dev/null || note "Open MPI: not there (openmpi-bin, libopenmpi-dev; -install gets them)"
+g++ -O3 -o "$work/gloo" "$peers/gloo.cc" -lgloo -lpthread 2>/dev/null || note "Gloo: not there (libgloo-dev, g++; -install gets them)"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # the peers run as whoever runs this
+
+# A measurement is a line: who ranks bytes median p99, times in microseconds.
+
+# iterations RANKS BYTES: of perf, so that a size takes about half a second.
+iterations() {
+	awk -v n="$1" -v s="$2" 'BEGIN { t = 1e-6 * (n > 2 ? 3 * n : 1) + s * n / 8e9; i = int(0.3 / t); print (i < 8 ? 8 : i > 20000 ? 20000 : i) }'
+}
+
+# ours LABEL RANKS ALLOC SIZE [FLAG...]
+ours() {
+	local label=$1 n=$2 alloc=$3 size=$4 json=$work/$RANDOM.json
+	shift 4
+	if ! "$work/perf" -np "$n" -alloc "$alloc" -b "$size" -e "$size" -n "$(iterations "$n" "$size")" -w 10 -I -a 3 -J "$json" "$@" >"$work/log" 2>&1; then
+		cat "$work/log" >&2
+		return 1
+	fi
+	sed -n 's/.*"in_place_per_iter":{[^}]*"p50_us":\([0-9.]*\)[^}]*"p99_us":\([0-9.]*\).*/\1 \2/p' "$json" | sed "s/^/$label $n $size /" >>"$data"
+	rm -f "$json"
+}
+
+# open_mpi RANKS SIZE...: as it comes, without cross-memory attach, and with its temporaries kept mapped, which spares it page
+# faults.
+open_mpi() {
+	local n=$1
+	shift
+	[[ -x $work/mpi ]] || return 0
+	mpirun.openmpi --oversubscribe -np "$n" "$work/mpi" mpi "$seconds" "$@" >>"$data"
+	mpirun.openmpi --oversubscribe --mca btl_vader_single_copy_mechanism none -np "$n" "$work/mpi" mpi-nocma "$seconds" "$@" >>"$data"
+	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=268435456 \
+		mpirun.openmpi --oversubscribe -np "$n" "$work/mpi" mpi-tuned "$seconds" "$@" >>"$data"
+}
+
+# gloo RANKS SIZE...: each of its algorithms.
+gloo() {
+	local n=$1 algorithm r store pids=()
+	shift
+	[[ -x $work/gloo ]] || return 0
+	for algorithm in ring bcube hd chunked; do
+		store=$(mktemp -d "$work/store.XXXX")
+		pids=()
+		for ((r = 0; r < n; r++)); do
+			timeout 60 "$work/gloo" "gloo-$algorithm" "$r" "$n" "$store" "$seconds" "$algorithm" "$@" >>"$data" &
+			pids+=($!)
+		done
+		for r in "${pids[@]}"; do wait "$r" || note "Gloo: $algorithm over $n ranks failed"; done
+	done
+}
+
+# once KEY COMMAND...: at most once a round, as several rows may need the same measurement.
+once() {
+	[[ ! -e $work/done.$1 ]] || return 0
+	touch "$work/done.$1"
+	"${@:2}"
+}
+
+# median WHO RANKS BYTES [COLUMN]: over the rounds; of several whos the smallest one's. Nothing if there is none.
+median() {
+	local who best='' m
+	for who in $1; do
+		m=$(awk -v w="$who" -v n="$2" -v b="$3" -v c="${4:-4}" '$1 == w && $2 == n && $3 == b { print $c }' "$data" | sort -g | awk '{ x[NR] = $1 } END { if (NR) print x[int((NR + 1) / 2)] }')
+		if [[ -n $m ]] && { [[ -z $best ]] || awk "BEGIN { exit !($m < $best) }"; }; then best=$m; fi
+	done
+	echo "$best"
+}
+
+# line TITLE OURS THEIRS BAR: a row of the table.
+line() {
+	if [[ -z $2 || -z $3 ]]; then
+		printf '%-46s %12s %12s %8s %8s\n' "$1" "${2:--}" "${3:--}" - "$4"
+		return
+	fi
+	awk -v t="$1" -v a="$2" -v b="$3" -v bar="$4" 'BEGIN { r = a / b; printf "%-46s %12.2f %12.2f %8.2f %8s %s\n", t, a, b, r, bar, r <= bar + 0.005 ? "met" : "MISSED" }'
+}
+
+best_mpi='mpi mpi-nocma mpi-tuned'
+declare -A name=([8]='8 B' [1024]='1 KiB' [65536]='64 KiB' [1048576]='1 MiB' [16777216]='16 MiB' [67108864]='64 MiB' [268435456]='256 MiB')
+small_sizes=(8 1024)
+large_sizes=(65536 1048576 16777216 67108864)
+
+# The shared-memory rows have their measurements in common.
+run_registered() {
+	local n s
+	for n in 2 4 8; do
+		for s in "${small_sizes[@]}" "${large_sizes[@]}"; do ours ours "$n" registered "$s"; done
+		open_mpi "$n" "${small_sizes[@]}" "${large_sizes[@]}"
+	done
+}
+
+run_small() { once registered run_registered; }
+show_small() {
+	local n s
+	declare -A bar=([2]=1.0 [4]=0.8 [8]=0.7)
+	for n in 2 4 8; do
+		for s in "${small_sizes[@]}"; do
+			line "shm, ${name[$s]}, n = $n: us, over Open MPI" "$(median ours "$n" "$s")" "$(median "$best_mpi" "$n" "$s")" "${bar[$n]}"
+			line "shm, ${name[$s]}, n = $n: p99 us, over Open MPI" "$(median ours "$n" "$s" 5)" "$(median "$best_mpi" "$n" "$s" 5)" 2.0
+		done
+	done
+}
+
+run_shm() { once registered run_registered; }
+show_shm() {
+	local n s
+	declare -A bar=([2]=0.45 [4]=0.25 [8]=0.2)
+	for n in 2 4 8; do
+		for s in 65536 1048576 16777216; do
+			line "shm registered, ${name[$s]}, n = $n: us, over Open MPI" "$(median ours "$n" "$s")" "$(median "$best_mpi" "$n" "$s")" 0.5
+		done
+		line "shm registered, 64 MiB, n = $n: us, over tuned" "$(median ours "$n" 67108864)" "$(median mpi-tuned "$n" 67108864)" "${bar[$n]}"
+	done
+}
+
+run_plain() {
+	local n s
+	once registered run_registered
+	for n in 2 4; do
+		for s in "${large_sizes[@]}"; do ours plain "$n" plain "$s"; done
+	done
+}
+show_plain() {
+	local n s who
+	for n in 2 4; do
+		for s in "${large_sizes[@]}"; do
+			who=$best_mpi
+			((s <= 16777216)) || who=mpi-tuned
+			line "shm ordinary, ${name[$s]}, n = $n: us, over Open MPI" "$(median plain "$n" "$s")" "$(median "$who" "$n" "$s")" 0.9
+		done
+	done
+}
+
+run_gloo() {
+	local n
+	once registered run_registered
+	for n in 2 4 8; do gloo "$n" "${small_sizes[@]}" "${large_sizes[@]}"; done
+}
+show_gloo() {
+	local n s
+	for n in 2 4 8; do
+		for s in "${small_sizes[@]}" "${large_sizes[@]}"; do
+			line "shm, ${name[$s]}, n = $n: us, over Gloo's best" "$(median ours "$n" "$s")" "$(median 'gloo-ring gloo-bcube gloo-hd gloo-chunked' "$n" "$s")" 0.2
+		done
+	done
+}
+
+# The planner's own choice against every fixed one.
+run_auto() {
+	local n s a
+	for n in 2 4 8; do
+		for s in 8 1024 16384 65536 1048576 16777216; do
+			for a in auto direct ring tree hd; do ours "algo-$a" "$n" registered "$s" -algo "$a"; done
+		done
+	done
+}
+show_auto() {
+	local n s
+	for n in 2 4 8; do
+		for s in 8 1024 16384 65536 1048576 16777216; do
+			line "auto, ${name[$s]:-$s B}, n = $n: us, over the best fixed" "$(median algo-auto "$n" "$s")" "$(median 'algo-direct algo-ring algo-tree algo-hd' "$n" "$s")" 1.1
+		done
+	done
+}
+
+# The longest stop of the world while another goroutine collects garbage all the time, in microseconds, against 5 ms.
+run_pauses() {
+	go test -run '^$' -bench 'StopTheWorld' -benchtime 40x ./collective 2>/dev/null | awk '/StopTheWorld/ { for (i = 2; i < NF; i++) if ($(i + 1) == "pause-us") print "pauses", 2, 67108864, $i, $i }' >>"$data"
+}
+show_pauses() { line 'longest stop of the world, 64 MiB, n = 2: us' "$(median pauses 2 67108864)" 5000 1.0; }
+
+for row in "${rows[@]}"; do
+	declare -F "run_$row" >/dev/null || { echo "compare.sh: no row $row" >&2 && exit 2; }
+done
+for ((round = 1; round <= rounds; round++)); do
+	rm -f "$work"/done.*
+	for row in "${rows[@]}"; do "run_$row"; done
+	echo "round $round of $rounds" >&2
+	echo "round" >>"$data"
+done
+
+printf '# %s, %s processors, Linux %s, %s\n' "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r)" "$(go version | cut -d' ' -f3)"
+printf '# %s; Gloo %s\n' "$(mpirun.openmpi --version 2>/dev/null | head -n 1)" "$(dpkg-query -W -f '${Version}' libgloo-dev 2>/dev/null || echo '?')"
+printf '# load average %s\n' "$(cut -d' ' -f1-3 /proc/loadavg)"
+printf '# medians over %s interleaved rounds\n' "$(grep -c '^round' "$data")"
+printf '%-46s %12s %12s %8s %8s\n' row ours theirs ratio bar
+for row in "${rows[@]}"; do "show_$row"; done
+if [[ -s $skipped ]]; then
+	printf '\nskipped:\n'
+	sed 's/^/  /' "$skipped"
+fi
