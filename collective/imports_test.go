@@ -49,7 +49,7 @@ collective/schedule < collective/interop
 topology < topology/nccl
 everything < examples/...
 
-planned collective/sim, cudabridge
+planned cudabridge
 
 never collective/schedule -> time: a schedule is a pure function, and the simulator gives it its clock
 never collective/schedule -> net/...: a schedule moves nothing

@@ -51,14 +51,7 @@ func newModel(g *topology.Graph) model {
 // turn is how long a rank that waits for one on the same core takes to give the core away and get it back.
 const turn = 3e-6
 
-// nary returns what part of the cost of two-operand reductions one reduction of n operands has: each operand is read
-// and the result written once, where a chain reads and writes the partial result every time.
-func nary(n float64) float64 { return (n + 1) / (3 * (n - 1)) }
-
 func log2(n int) float64 { return math.Ceil(math.Log2(float64(max(n, 1)))) }
-
-// gap is the part of alpha that a rank is busy with and cannot overlap with its next message.
-const gap = 0.5
 
 // seconds returns the predicted time of a variant.
 func (m *model) seconds(v Variant, req Request) float64 {
@@ -114,12 +107,12 @@ func (m *model) seconds(v Variant, req Request) float64 {
 		return part * t
 	case Direct:
 		if v.OneShot {
-			return m.far.Alpha + (n-2)*gap*m.far.Alpha + (n-1)*s*(m.far.Beta+nary(n)*gamma)
+			return m.far.Alpha + (n-2)*topology.Gap*m.far.Alpha + (n-1)*s*(m.far.Beta+topology.Nary(n)*gamma)
 		}
 		if rooted {
-			return m.far.Alpha + (n-1)*(gap*m.far.Alpha+s*m.far.Beta)
+			return m.far.Alpha + (n-1)*(topology.Gap*m.far.Alpha+s*m.far.Beta)
 		}
-		return part * (2*m.far.Alpha + 2*(n-2)*gap*m.far.Alpha + 2*(n-1)/n*s*m.far.Beta + (n-1)/n*s*nary(n)*gamma)
+		return part * (2*m.far.Alpha + 2*(n-2)*topology.Gap*m.far.Alpha + 2*(n-1)/n*s*m.far.Beta + (n-1)/n*s*topology.Nary(n)*gamma)
 	}
 	return m.hierarchy(v, req, s, gamma, part)
 }
@@ -129,11 +122,11 @@ func (m *model) hierarchy(v Variant, req Request, s, gamma, part float64) float6
 	p := float64(m.perHost)
 	inside := 0.0
 	if p > 1 {
-		inside = part * (2*m.near.Alpha + 2*(p-2)*gap*m.near.Alpha + 2*(p-1)/p*s*m.near.Beta + (p-1)/p*s*nary(p)*gamma)
+		inside = part * (2*m.near.Alpha + 2*(p-2)*topology.Gap*m.near.Alpha + 2*(p-1)/p*s*m.near.Beta + (p-1)/p*s*topology.Nary(p)*gamma)
 	}
 	if req.Collective.Rooted() {
 		if p > 1 {
-			inside = m.near.Alpha + (p-1)*(gap*m.near.Alpha+s*m.near.Beta+s*nary(p)*gamma)
+			inside = m.near.Alpha + (p-1)*(topology.Gap*m.near.Alpha+s*m.near.Beta+s*topology.Nary(p)*gamma)
 		}
 		p = 1
 	}

@@ -10,6 +10,8 @@ type flat interface {
 	schedule.Schedule
 	// tail returns the operation after which rank r's output is complete.
 	tail(r topology.Rank) schedule.Ref
+	// sends returns how many operations rank r has in out lane 0.
+	sends(r topology.Rank) int
 }
 
 // hier is a reduction inside each host, any flat all-reduce between hosts, and a broadcast inside each host. The vector
@@ -68,7 +70,7 @@ func (s *hier) At(r topology.Rank, l schedule.Lane, i int) (schedule.Op, bool) {
 		}
 		return schedule.Op{
 			Kind: schedule.Recv, Peer: owner, Dst: schedule.Output(first), N: n,
-			Match: int32(s.innerLen(b, h, schedule.OutLane(0)) + q),
+			Match: int32(s.innerSends(b, h) + q),
 		}, true
 	}
 	neighbour := func(q int) topology.Rank { return s.g.HostRank(h, (s.g.LocalIndex(owner)+1+q)%size) }
@@ -91,7 +93,7 @@ func (s *hier) At(r topology.Rank, l schedule.Lane, i int) (schedule.Op, bool) {
 	if l.In() || c > 0 {
 		return schedule.Op{}, false
 	}
-	if i -= s.innerLen(b, h, l&1); i >= size-1 {
+	if i -= s.innerSends(b, h); i >= size-1 {
 		return schedule.Op{}, false
 	}
 	// The result, to the neighbours.
@@ -140,12 +142,29 @@ func (s *hier) ref(l schedule.Lane, i, b, size int) schedule.Ref {
 	return schedule.At(l+schedule.Lane(2*b*s.wide), i)
 }
 
-// innerLen returns how many operations host h has in a lane of the schedule between hosts.
-func (s *hier) innerLen(b, h int, l schedule.Lane) int {
+// innerSends returns how many operations host h has in out lane 0 of the schedule between hosts.
+func (s *hier) innerSends(b, h int) int {
 	if s.inner == nil {
 		return 0
 	}
-	return laneLen(s.inner[b], topology.Rank(h), l)
+	return s.inner[b].sends(topology.Rank(h))
+}
+
+// Repeat is what the schedule between hosts says of its part.
+func (s *hier) Repeat(r topology.Rank, l schedule.Lane, i int) int {
+	b, c := int(l.Channel())/s.wide, int(l.Channel())%s.wide
+	h := s.g.Host(r)
+	if s.inner == nil || r != s.owner(h, b) {
+		return 1
+	}
+	if l.In() && c == 0 {
+		i -= s.g.HostSize(h) - 1
+	}
+	inner, ok := s.inner[b].(schedule.Repeater)
+	if !ok || i < 0 || !l.In() && c == 0 && i >= s.inner[b].sends(topology.Rank(h)) {
+		return 1
+	}
+	return inner.Repeat(topology.Rank(h), schedule.Lane(2*c)|l&1, i)
 }
 
 // laneLen returns the length of a lane, by doubling and bisection: At is pure and lanes have no gaps.

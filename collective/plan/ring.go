@@ -81,6 +81,28 @@ func (s *ring) At(r topology.Rank, l schedule.Lane, i int) (schedule.Op, bool) {
 	return op, true
 }
 
+// Repeat says how a lane goes on: all reductions but the last are alike, and so are the receives after them, and all
+// sends but the first.
+func (s *ring) Repeat(_ topology.Rank, l schedule.Lane, i int) int {
+	if s.coll.Rooted() {
+		return 1
+	}
+	reduced, steps := s.n-1, s.n-1
+	switch s.coll {
+	case schedule.AllReduce, schedule.Barrier:
+		steps = 2 * (s.n - 1)
+	case schedule.AllGather:
+		reduced = 0
+	}
+	switch {
+	case !l.In() && 0 < i && i < steps, l.In() && reduced <= i && i < steps:
+		return steps - i
+	case l.In() && i < reduced-1:
+		return reduced - 1 - i
+	}
+	return 1
+}
+
 // block returns the block that belongs to a position.
 func (s *ring) block(p int) int { return int(s.o.rank(mod(p, s.n))) }
 
@@ -114,6 +136,8 @@ func (s *ring) chain(p int, l schedule.Lane, i int) (schedule.Op, bool) {
 
 // tail returns the operation after which rank r's output is complete.
 func (s *ring) tail(r topology.Rank) schedule.Ref { return schedule.At(1, 2*(s.n-1)-1) }
+
+func (s *ring) sends(topology.Rank) int { return 2 * (s.n - 1) }
 
 // alone is every collective of a single rank.
 type alone struct{ coll schedule.Collective }

@@ -25,6 +25,9 @@ func checkLinks(s Schedule, r topology.Rank) error {
 				}
 				last[op.Peer] = op.Match
 			}
+			if reason == "" {
+				reason = checkRepeat(s, r, l, i, &op)
+			}
 			if reason != "" {
 				return &VerifyError{Rank: r, Lane: l, Index: i, Reason: reason}
 			}
@@ -95,6 +98,36 @@ func checkPartner(s Schedule, r topology.Rank, l Lane, i int, op *Op) string {
 		return fmt.Sprintf("meets %v op %d of rank %d, which is for rank %d op %d", l.Opposite(), op.Match, op.Peer, peer.Peer, peer.Match)
 	case op.N != peer.N || op.N > 0 && mine.Index() != theirs.Index():
 		return fmt.Sprintf("%d chunks from %d meet %d chunks from %d of rank %d", op.N, mine.Index(), peer.N, theirs.Index(), op.Peer)
+	}
+	return ""
+}
+
+// checkRepeat returns what is wrong with what a [Repeater] says of operation i of a lane, or "".
+func checkRepeat(s Schedule, r topology.Rank, l Lane, i int, op *Op) string {
+	count := repeat(s, r, l, i)
+	if count == 1 {
+		return ""
+	}
+	next, ok := s.At(r, l, i+1)
+	if !ok {
+		return fmt.Sprintf("is said to be the first of %d, and is the last of the lane", count)
+	}
+	if further := repeat(s, r, l, i+1); further != count-1 {
+		return fmt.Sprintf("is said to be the first of %d alike, and the next of %d", count, further)
+	}
+	same := op.Kind == next.Kind && op.Peer == next.Peer && op.N == next.N && op.Eager == next.Eager && op.Final == next.Final &&
+		op.Src.IsOutput() == next.Src.IsOutput() && op.Dst.IsOutput() == next.Dst.IsOutput() && op.Match+1 == next.Match
+	if op.After != next.After {
+		al, ai, waits := op.After.Get()
+		bl, bi, waitsToo := next.After.Get()
+		same = same && waits && waitsToo && al == bl && ai+1 == bi
+	}
+	a, b := *op, next
+	a.streams, b.streams = 0, 0
+	resolve(&a, s, r)
+	resolve(&b, s, r)
+	if !same || a.streams != b.streams {
+		return "is said to be like the next"
 	}
 	return ""
 }

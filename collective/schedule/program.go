@@ -74,6 +74,9 @@ func (p *Program) At(r topology.Rank, l Lane, i int) (Op, bool) {
 	return Op{}, false
 }
 
+// Repeat says what the schedule says of itself.
+func (p *Program) Repeat(r topology.Rank, l Lane, i int) int { return repeat(p.s, r, l, i) }
+
 // Len returns how many operations the lane has.
 func (p *Program) Len(l Lane) int { return len(p.lanes[l]) }
 
@@ -102,3 +105,6 @@ func tabulate(s Schedule) *table {
 func (t *table) At(r topology.Rank, l Lane, i int) (Op, bool) {
 	return t.programs[r].At(r, l, i)
 }
+
+// Repeat says what the schedule says of itself.
+func (t *table) Repeat(r topology.Rank, l Lane, i int) int { return repeat(t.Schedule, r, l, i) }

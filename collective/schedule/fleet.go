@@ -1,0 +1,363 @@
+package schedule
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/ringtree/ringtree/topology"
+)
+
+// A Repeater is a Schedule that knows where its lanes repeat themselves, so that long ones need not be asked for operation
+// by operation.
+type Repeater interface {
+	Schedule
+	// Repeat returns how many operations of the lane from i on, itself included, are alike: of one Kind, with one Peer,
+	// over as many chunks of the same spaces, Eager, Final and streaming as operation i is, with Match one further at each,
+	// and After one further at each or the same for all. It is called for operations that exist and returns at least 1; if
+	// more, then one less for the next operation. [Verify] and [VerifySample] hold it to what At says.
+	Repeat(r topology.Rank, l Lane, i int) int
+}
+
+// repeat returns how many operations from i on are alike, by the schedule's own word.
+func repeat(s Schedule, r topology.Rank, l Lane, i int) int {
+	if s, ok := s.(Repeater); ok {
+		return max(1, s.Repeat(r, l, i))
+	}
+	return 1
+}
+
+// A Code is what operations of many ranks have in common: a run of Count like operations from Index on, or a member of a
+// unit.
+type Code struct {
+	Kind    Kind
+	Eager   bool
+	Joint   bool // the unit is an n-ary reduction
+	Streams bool // follows After slice by slice
+	shifts  bool // After moves along the run
+
+	after Lane // lane of After
+	N     uint32
+	Match int32 // of the first operation
+	Index int32 // of the first operation
+	Count int32
+	Width int32 // of the unit, at its first member; 0 at the others
+	// Slices is into how many slices every operation is cut.
+	Slices int32
+	wait   int32 // operation of After, or -1
+	ticks  int32 // steps of the run or unit
+}
+
+// After returns the operation that operation k of the run waits for.
+func (c *Code) After(k int32) (l Lane, i int32, ok bool) {
+	if c.shifts {
+		return c.after, c.wait + k, true
+	}
+	return c.after, c.wait, c.wait >= 0
+}
+
+// A LaneCode is the operations of a lane, in order.
+type LaneCode struct {
+	Codes []Code
+	First uint32 // of its entries among those of the rank
+	Ops   int32
+	// Wakes are the lanes that wait for operations of this one.
+	Wakes []Lane
+	flat  bool // every entry is one operation
+}
+
+// A fleetProgram is the operations of one rank but for its peers and chunks. Many ranks share it.
+type fleetProgram struct {
+	lanes   []LaneCode
+	entries uint32
+	ticks   int64
+}
+
+// A Fleet is the machines of all ranks of a schedule at once, in little memory: ranks whose programs differ in nothing but
+// peers and chunks share one, and a run of like operations is one entry. It decides as [Machine] does, rank by rank, and
+// like it has no clock. It is not safe for concurrent use.
+type Fleet struct {
+	s        Schedule
+	slicing  Slicing
+	lanes    int
+	programs []fleetProgram
+	which    []int32  // by rank, in programs
+	first    []uint32 // by rank, of its entries
+	peers    []int32  // by entry
+	chunks   []uint32 // by entry: the first chunk of its first operation
+	whose    []topology.Rank
+	at       []laneAt // by rank and lane
+	ticks    int64
+}
+
+// A laneAt is how far a lane has come: the entry and the step in it that starts next, and that completes next.
+type laneAt struct {
+	start, startTick int32
+	done, doneTick   int32
+}
+
+// A LimitError is a schedule that is too large for what was asked.
+type LimitError struct {
+	Entries, Limit int64
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("schedule: more than %d operations (limit %d)", e.Entries, e.Limit)
+}
+
+// NewFleet computes the operations of every rank, runs of like ones once. It fails with a [*LimitError] when that makes
+// more than limit entries (0: no limit), and with a [*VerifyError] where an operation names a rank or operation that
+// does not exist.
+func NewFleet(s Schedule, z Slicing, limit int64) (*Fleet, error) {
+	n := s.Ranks()
+	f := &Fleet{s: s, slicing: z, lanes: 2 * s.Channels(), which: make([]int32, n), first: make([]uint32, n+1)}
+	if limit <= 0 || limit > math.MaxUint32 {
+		limit = math.MaxUint32
+	}
+	known := make(map[uint64][]int32)
+	b := fleetBuilder{s: s, z: z, ops: make([][]run1, f.lanes)}
+	for r := range n {
+		if err := b.read(topology.Rank(r), limit-int64(len(f.peers))); err != nil {
+			if over, ok := err.(*LimitError); ok {
+				over.Entries, over.Limit = limit, limit
+			}
+			return nil, err
+		}
+		f.first[r] = uint32(len(f.peers))
+		for _, ops := range b.ops {
+			for i := range ops {
+				op := &ops[i].op
+				peer, chunk := int32(op.Peer), op.Dst
+				if op.Kind == Send {
+					chunk = op.Src
+				}
+				if op.Kind == Copy {
+					peer = int32(r)
+				}
+				f.peers = append(f.peers, peer)
+				f.chunks = append(f.chunks, uint32(chunk.Index()))
+			}
+		}
+		h := b.hash()
+		k := int32(-1)
+		for _, c := range known[h] {
+			if b.same(&f.programs[c]) {
+				k = c
+				break
+			}
+		}
+		if k < 0 {
+			p, err := b.program(topology.Rank(r))
+			if err != nil {
+				return nil, err
+			}
+			k = int32(len(f.programs))
+			f.programs = append(f.programs, p)
+			known[h] = append(known[h], k)
+		}
+		f.which[r] = k
+		f.ticks += f.programs[k].ticks
+	}
+	f.first[n] = uint32(len(f.peers))
+	f.at = make([]laneAt, n*f.lanes)
+	return f, nil
+}
+
+// A run1 is a run of like operations.
+type run1 struct {
+	op      Op
+	index   int32
+	count   int32
+	shifts  bool
+	streams bool
+	width   int32
+	joint   bool
+}
+
+// A fleetBuilder reads ranks one by one.
+type fleetBuilder struct {
+	s   Schedule
+	z   Slicing
+	ops [][]run1 // by lane
+}
+
+// fusable reports whether two neighbours could be of one unit.
+func fusable(a, b *Op) bool {
+	return a.Kind == b.Kind && a.Kind != Copy && a.N == b.N && a.After == b.After && a.Eager == b.Eager && a.Final == b.Final &&
+		a.Peer != b.Peer
+}
+
+func (b *fleetBuilder) read(r topology.Rank, limit int64) error {
+	n := topology.Rank(b.s.Ranks())
+	for l := range b.ops {
+		ops := b.ops[l][:0]
+		for i := 0; ; {
+			op, ok := b.s.At(r, Lane(l), i)
+			if !ok {
+				break
+			}
+			if op.Kind != Copy && (op.Peer < 0 || op.Peer >= n) {
+				return &VerifyError{Rank: r, Lane: Lane(l), Index: i, Reason: fmt.Sprintf("peer %d", op.Peer)}
+			}
+			count := repeat(b.s, r, Lane(l), i)
+			shifts := false
+			if count > 1 && len(ops) > 0 && fusable(&ops[len(ops)-1].op, &op) {
+				count = 1 // it may be of the unit before
+			}
+			if count > 1 {
+				last, _ := b.s.At(r, Lane(l), i+count-1)
+				if next, ok := b.s.At(r, Lane(l), i+count); ok && fusable(&last, &next) {
+					count--
+				}
+				shifts = count > 1 && last.After != op.After
+			}
+			if limit--; limit < 0 {
+				return &LimitError{}
+			}
+			ops = append(ops, run1{op: op, index: int32(i), count: int32(count), shifts: shifts, width: 1})
+			i += count
+		}
+		for i := 0; i < len(ops); {
+			w := 1
+			if o := &ops[i]; o.count == 1 && i+1 < len(ops) && fusable(&o.op, &ops[i+1].op) {
+				w, o.joint = Fuse(b.s, r, Lane(l), int(o.index))
+				o.width = int32(w)
+				for k := 1; k < w; k++ {
+					ops[i+k].width = 0
+				}
+			} else {
+				o.joint = o.op.Kind == RecvReduce
+			}
+			i += w
+		}
+		b.ops[l] = ops
+	}
+	for l := range b.ops {
+		for i := range b.ops[l] {
+			o := &b.ops[l][i]
+			dl, di, ok := o.op.After.Get()
+			if !ok {
+				continue
+			}
+			dep, ok := b.s.At(r, dl, di)
+			if int(dl) >= len(b.ops) || !ok {
+				return &VerifyError{Rank: r, Lane: Lane(l), Index: int(o.index), Reason: "waits for an operation that does not exist"}
+			}
+			o.streams = streams(&o.op, &dep)
+		}
+	}
+	return nil
+}
+
+// words packs what the programs compare.
+func (o *run1) words() (a, b, c uint64) {
+	flags := uint64(o.op.Kind)
+	for i, f := range [...]bool{o.op.Eager, o.joint, o.streams, o.shifts} {
+		if f {
+			flags |= 16 << i
+		}
+	}
+	wait := uint64(0)
+	if dl, di, ok := o.op.After.Get(); ok {
+		wait = uint64(dl)<<32 | uint64(di+1)
+	}
+	return flags<<32 | uint64(o.op.N), uint64(uint32(o.op.Match))<<32 | uint64(uint32(o.count)), wait ^ uint64(o.width)<<48
+}
+
+func (b *fleetBuilder) hash() uint64 {
+	h := uint64(0x9e3779b97f4a7c15)
+	mix := func(x uint64) { h = (h ^ x) * 0xff51afd7ed558ccd; h ^= h >> 32 }
+	for _, ops := range b.ops {
+		mix(uint64(len(ops)))
+		for i := range ops {
+			x, y, z := ops[i].words()
+			mix(x)
+			mix(y)
+			mix(z)
+		}
+	}
+	return h
+}
+
+func (c *Code) same(o *run1) bool {
+	l, i, waits := o.op.After.Get()
+	if waits != (c.wait >= 0) || waits && (c.after != l || c.wait != int32(i)) {
+		return false
+	}
+	return c.Kind == o.op.Kind && c.Eager == o.op.Eager && c.Joint == o.joint && c.Streams == o.streams && c.shifts == o.shifts &&
+		c.N == o.op.N && c.Match == o.op.Match && c.Index == o.index && c.Count == o.count && c.Width == o.width
+}
+
+func (b *fleetBuilder) same(p *fleetProgram) bool {
+	for l, ops := range b.ops {
+		codes := p.lanes[l].Codes
+		if len(codes) != len(ops) {
+			return false
+		}
+		for i := range ops {
+			if !codes[i].same(&ops[i]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// cut works out the slices and steps of a code, or returns why it cannot.
+func (c *Code) cut(z Slicing) string {
+	slices := int64(z.Count(c.N))
+	ticks := slices * int64(c.Count)
+	if c.Width > 1 && !c.Joint {
+		ticks = slices * int64(c.Width)
+	}
+	if ticks > math.MaxInt32 {
+		return fmt.Sprintf("more than %d slices", math.MaxInt32)
+	}
+	c.Slices, c.ticks = int32(slices), int32(ticks)
+	return ""
+}
+
+func (b *fleetBuilder) program(r topology.Rank) (fleetProgram, error) {
+	p := fleetProgram{lanes: make([]LaneCode, len(b.ops))}
+	for l, ops := range b.ops {
+		lc := &p.lanes[l]
+		lc.First = p.entries
+		lc.flat = true
+		for i := range ops {
+			o := &ops[i]
+			c := Code{
+				Kind: o.op.Kind, Eager: o.op.Eager, Joint: o.joint, Streams: o.streams, shifts: o.shifts,
+				N: o.op.N, Match: o.op.Match, Index: o.index, Count: o.count, Width: o.width, wait: -1,
+			}
+			if dl, di, ok := o.op.After.Get(); ok {
+				c.after, c.wait = dl, int32(di)
+			}
+			if why := c.cut(b.z); why != "" {
+				return p, &VerifyError{Rank: r, Lane: Lane(l), Index: int(o.index), Reason: why}
+			}
+			lc.flat = lc.flat && c.Count == 1
+			lc.Ops = c.Index + c.Count
+			if c.Width > 0 {
+				p.ticks += int64(c.ticks)
+			}
+			lc.Codes = append(lc.Codes, c)
+		}
+		p.entries += uint32(len(ops))
+	}
+	for l := range p.lanes {
+		for i := range p.lanes[l].Codes {
+			c := &p.lanes[l].Codes[i]
+			if c.wait < 0 {
+				continue
+			}
+			on := &p.lanes[c.after]
+			known := false
+			for _, w := range on.Wakes {
+				known = known || w == Lane(l)
+			}
+			if !known {
+				on.Wakes = append(on.Wakes, Lane(l))
+			}
+		}
+	}
+	return p, nil
+}

@@ -1,0 +1,148 @@
+package sim
+
+import "math/bits"
+
+// An event is something that happens to a lane of a rank.
+type event struct {
+	at    Time
+	wire  Time // how long it occupies a port
+	rank  int32
+	entry uint32
+	rec   int32 // record of the message, or -1
+	lane  uint16
+	kind  uint8
+	class uint8 // of the link
+}
+
+// A queue gives events back in the order of their times, and those of one time in the order in which they came. Times
+// must not lie before the one that was given back last.
+//
+// It is a calendar of eight levels of 256 buckets, by the bytes of the time: an event lies in the level of the highest
+// byte in which its time differs from the present. When the lower levels are empty, the first bucket of the next one is
+// dealt out to them. So an event moves at most eight times, two or three as a rule, nothing is ever sorted or compared, and
+// a bucket of the lowest level holds a single time.
+type queue struct {
+	now    Time
+	n      int
+	levels [8]level
+	blocks []block
+	free   int32
+}
+
+type level struct {
+	used  [4]uint64
+	first [256]int32 // blocks; valid where used
+	last  [256]int32
+}
+
+const blockLen = 20
+
+// A block is a piece of a bucket.
+type block struct {
+	next int32
+	n    int32
+	ev   [blockLen]event
+}
+
+func newQueue() *queue { return &queue{free: -1} }
+
+func (q *queue) push(e event) {
+	k := 0
+	if x := uint64(e.at ^ q.now); x > 255 {
+		k = (bits.Len64(x) - 1) >> 3
+	}
+	q.n++
+	q.levels[k].add(q, e, uint8(uint64(e.at)>>(8*k)))
+}
+
+func (l *level) add(q *queue, e event, slot uint8) {
+	if l.used[slot>>6]&(1<<(slot&63)) == 0 {
+		l.used[slot>>6] |= 1 << (slot & 63)
+		b := q.block()
+		l.first[slot], l.last[slot] = b, b
+	}
+	b := &q.blocks[l.last[slot]]
+	if b.n == blockLen {
+		nb := q.block()
+		q.blocks[l.last[slot]].next = nb
+		l.last[slot] = nb
+		b = &q.blocks[nb]
+	}
+	b.ev[b.n] = e
+	b.n++
+}
+
+func (q *queue) block() int32 {
+	if b := q.free; b >= 0 {
+		q.free = q.blocks[b].next
+		q.blocks[b].next, q.blocks[b].n = -1, 0
+		return b
+	}
+	q.blocks = append(q.blocks, block{next: -1})
+	return int32(len(q.blocks) - 1)
+}
+
+func (q *queue) release(b int32) {
+	q.blocks[b].next = q.free
+	q.free = b
+}
+
+// lowest returns the first used bucket of a level.
+func (l *level) lowest() (uint8, bool) {
+	for w, x := range l.used {
+		if x != 0 {
+			return uint8(w<<6 + bits.TrailingZeros64(x)), true
+		}
+	}
+	return 0, false
+}
+
+// take appends all events of the earliest time, in the order in which they came. The queue must not be empty.
+func (q *queue) take(to []event) []event {
+	for {
+		l := &q.levels[0]
+		slot, ok := l.lowest()
+		if !ok {
+			q.deal()
+			continue
+		}
+		q.now = q.now&^255 | Time(slot)
+		l.used[slot>>6] &^= 1 << (slot & 63)
+		for b := l.first[slot]; b >= 0; {
+			to = append(to, q.blocks[b].ev[:q.blocks[b].n]...)
+			next := q.blocks[b].next
+			q.release(b)
+			b = next
+		}
+		q.n -= len(to)
+		return to
+	}
+}
+
+// deal empties the first bucket of the lowest level that has one into the levels below.
+func (q *queue) deal() {
+	for k := 1; k < len(q.levels); k++ {
+		l := &q.levels[k]
+		slot, ok := l.lowest()
+		if !ok {
+			continue
+		}
+		l.used[slot>>6] &^= 1 << (slot & 63)
+		q.now = q.now&^(1<<(8*k+8)-1) | Time(slot)<<(8*k)
+		for b := l.first[slot]; b >= 0; {
+			// The block may move while events are added.
+			next, n := q.blocks[b].next, q.blocks[b].n
+			for i := range n {
+				e := q.blocks[b].ev[i]
+				d := 0
+				if x := uint64(e.at ^ q.now); x > 255 {
+					d = (bits.Len64(x) - 1) >> 3
+				}
+				q.levels[d].add(q, e, uint8(uint64(e.at)>>(8*d)))
+			}
+			q.release(b)
+			b = next
+		}
+		return
+	}
+}

@@ -1,0 +1,280 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/ringtree/ringtree/collective/schedule"
+	"github.com/ringtree/ringtree/topology"
+)
+
+// Run simulates one collective of a vector of so many bytes: for a reduce-scatter or all-gather the whole vector.
+func Run(g *topology.Graph, s schedule.Schedule, bytes int64, opts ...Option) (*Result, error) {
+	m, err := New(g, s, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return m.Run(bytes)
+}
+
+// A Simulation is a schedule on a graph, made ready to be run at many sizes. It is not safe for concurrent use.
+type Simulation struct {
+	g       *topology.Graph
+	s       schedule.Schedule
+	cfg     *config
+	model   *model
+	fleet   *schedule.Fleet
+	class   []uint8
+	checked Check
+}
+
+// A Check says how a schedule was found right before it was run.
+type Check string
+
+// The checks.
+const (
+	Unchecked Check = "not checked"
+	Proved    Check = "proved on symbols"  // schedule.Verify
+	Sampled   Check = "sampled on symbols" // schedule.VerifySample
+)
+
+// proveLimit is the largest group for a full proof: it takes milliseconds there.
+const proveLimit = 32
+
+// New reads a schedule. It checks it, in full for up to 32 ranks and else by following a sample of its chunks, with all
+// contributions that come together in them, through the whole group ([schedule.VerifySample]). Errors are an
+// [*OptionError], a [*ModelError], a [*schedule.VerifyError] or a [*schedule.LimitError].
+func New(g *topology.Graph, s schedule.Schedule, opts ...Option) (*Simulation, error) {
+	cfg, err := newConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	n := s.Ranks()
+	if g.Size() != n {
+		return nil, &OptionError{fmt.Sprintf("a schedule for %d ranks on a graph of %d", n, g.Size())}
+	}
+	for _, r := range cfg.named() {
+		if r < 0 || int(r) >= n {
+			return nil, &OptionError{fmt.Sprintf("rank %d of %d", r, n)}
+		}
+	}
+	m := &Simulation{g: g, s: s, cfg: cfg, checked: Unchecked}
+	if cfg.verify {
+		if n <= proveLimit {
+			m.checked, err = Proved, schedule.Verify(s, cfg.contract)
+		} else {
+			m.checked, err = Sampled, schedule.VerifySample(s, cfg.contract, rand.New(rand.NewPCG(cfg.seed, uint64(n))), 1)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if m.model, err = newModel(g, cfg.override); err != nil {
+		return nil, err
+	}
+	if m.fleet, err = schedule.NewFleet(s, schedule.Slicing{}, cfg.limit); err != nil {
+		return nil, err
+	}
+	return m, m.classify()
+}
+
+// named returns the ranks that options name.
+func (c *config) named() (ranks []topology.Rank) {
+	for r := range c.late {
+		ranks = append(ranks, r)
+	}
+	for r := range c.slow {
+		ranks = append(ranks, r)
+	}
+	for r := range c.dead {
+		ranks = append(ranks, r)
+	}
+	for l := range c.lostLinks {
+		ranks = append(ranks, l.from, l.to)
+	}
+	slices.Sort(ranks)
+	return ranks
+}
+
+// classify finds the cost of every entry's link.
+func (m *Simulation) classify() error {
+	f := m.fleet
+	m.class = make([]uint8, f.Entries())
+	for r := range int32(f.Ranks()) {
+		for l := range schedule.Lane(f.Lanes()) {
+			lc, base := f.Lane(r, l)
+			for i := range lc.Codes {
+				e := base + uint32(i)
+				if lc.Codes[i].Kind == schedule.Copy {
+					continue
+				}
+				from, to := topology.Rank(r), topology.Rank(f.Peer(e))
+				if l.In() {
+					from, to = to, from
+				}
+				c, err := m.model.class(from, to)
+				if err != nil {
+					return err
+				}
+				m.class[e] = c
+			}
+		}
+	}
+	return nil
+}
+
+// stepByEvents is up to how many steps a ring is run by events when every message is wanted.
+const stepByEvents = 1 << 22
+
+// foldFrom is from how many steps on classes are looked for.
+const foldFrom = 1 << 12
+
+// Run simulates the collective for a vector of so many bytes. Errors are an [*OptionError], a [*StuckError], a
+// [*ScheduleError] or a [*BoundError].
+func (m *Simulation) Run(bytes int64) (*Result, error) {
+	if bytes < 0 || bytes%m.cfg.elem != 0 || bytes/m.cfg.elem > math.MaxInt {
+		return nil, &OptionError{fmt.Sprintf("%d bytes are not a vector of elements of %d", bytes, m.cfg.elem)}
+	}
+	if m.cfg.contract.Collective == schedule.Barrier {
+		bytes = 0
+	}
+	size := newSizes(m.s, int(bytes/m.cfg.elem), m.cfg.elem)
+	if err := m.fleet.Slice(m.slicing(&size)); err != nil {
+		return nil, err
+	}
+	res := &Result{
+		Ranks: m.s.Ranks(), Bytes: bytes, Contract: m.cfg.contract, Level: m.cfg.level, Checked: m.checked, Classes: m.s.Ranks(),
+		Steps: m.fleet.Steps(), elements: m.cfg.elem,
+	}
+	if err := m.run(res, &size); err != nil {
+		return nil, err
+	}
+	res.Bound = m.model.bound(m.cfg, res.Ranks, bytes)
+	res.sum()
+	if res.Time < res.Bound {
+		return nil, &BoundError{res.Time, res.Bound}
+	}
+	return res, nil
+}
+
+func (m *Simulation) slicing(size *sizes) schedule.Slicing {
+	chunk := int64(size.layout.Longest(size.length)) * size.elem
+	slice := m.cfg.slice
+	switch {
+	case slice == 0:
+		return schedule.Slicing{}
+	case slice < 0:
+		longest := chunk * int64(m.fleet.Longest())
+		slice = max(128<<10, (longest+63)/64)
+	}
+	slice = max(slice/size.elem, 1) * size.elem
+	return schedule.Slicing{Chunk: int(min(chunk, math.MaxInt)), Slice: int(min(slice, math.MaxInt))}
+}
+
+func (m *Simulation) run(res *Result, size *sizes) error {
+	cfg := m.cfg
+	level := cfg.level
+	if level == Auto {
+		if level = Classes; cfg.disturbed() || cfg.records > 0 {
+			level = Messages
+		}
+	}
+	res.Level = level
+	if level == Classes && cfg.disturbed() {
+		return &OptionError{"disturbed ranks are not alike: run them by messages"}
+	}
+	if level == Classes || cfg.records == 0 && (cfg.stepped || res.Steps > stepByEvents) {
+		if g := asRing(m.fleet, m.model, cfg, m.class, size); g != nil {
+			res.Finish, res.Method = g.finish(level == Classes)
+			g.account(m.model, res)
+			return nil
+		}
+	}
+	if level == Classes && res.Steps >= foldFrom {
+		if of, classes, ok := fold(m.fleet, m.class, size, res.Ranks/2); ok {
+			return m.folded(res, size, of, classes)
+		}
+	}
+	x := newStepper(m.fleet, m.model, cfg, m.class, *size)
+	if err := x.run(); err != nil {
+		return err
+	}
+	res.Method = "messages"
+	res.Finish = make([]Time, res.Ranks)
+	for r := range res.Finish {
+		res.Finish[r] = x.actors[r].end
+		res.port(topology.Rank(r), x.actors[r].busy)
+	}
+	res.Tiers = x.tiers
+	if res.log = x.log; res.log != nil {
+		res.log.last = x.binding
+	}
+	return nil
+}
+
+// folded runs one rank of each class.
+func (m *Simulation) folded(res *Result, size *sizes, of []int32, classes int) error {
+	f := m.fleet.Fold(of, classes)
+	class := make([]uint8, 0, f.Entries())
+	next := int32(0)
+	weight := make([]int64, classes)
+	for r, c := range of {
+		weight[c]++
+		if c != next {
+			continue
+		}
+		next++
+		_, lo := m.fleet.Lane(int32(r), 0)
+		hi := uint32(m.fleet.Entries())
+		if r+1 < len(of) {
+			_, hi = m.fleet.Lane(int32(r+1), 0)
+		}
+		class = append(class, m.class[lo:hi]...)
+	}
+	x := newStepper(f, m.model, m.cfg, class, *size)
+	x.weight = weight
+	if err := x.run(); err != nil {
+		return err
+	}
+	res.Method, res.Classes = "classes", classes
+	res.Finish = make([]Time, res.Ranks)
+	for r, c := range of {
+		res.Finish[r] = x.actors[c].end
+		res.port(topology.Rank(r), x.actors[c].busy)
+	}
+	res.Tiers = x.tiers
+	return nil
+}
+
+// account adds up what a ring sends.
+func (g *ring) account(m *model, res *Result) {
+	for v := range g.n {
+		u := g.before(v)
+		k := &m.classes[g.class[v]]
+		t := &res.Tiers[k.link.Level]
+		messages := int64(g.steps) * int64(g.slices)
+		bytes := messages * g.bytes
+		busy := Time(messages) * (g.wire[v] + g.gap[v])
+		if g.long != nil {
+			// Message j into v is that which began j+1 places before; going round once, each passes once.
+			for j := range g.steps % g.n {
+				if g.isLong(v, j) {
+					bytes, busy = bytes+res.elements, busy+g.longWire[v]-g.wire[v]
+				}
+			}
+			for _, long := range g.long {
+				if long {
+					rounds := g.steps / g.n
+					bytes, busy = bytes+int64(rounds)*res.elements, busy+Time(rounds)*(g.longWire[v]-g.wire[v])
+				}
+			}
+		}
+		t.Messages += messages
+		t.Bytes += bytes
+		var ports [2]Time
+		ports[k.cost.port()] = busy
+		res.port(topology.Rank(g.rank[u]), ports)
+	}
+}
