@@ -8,6 +8,11 @@
 // sockets over which shared memory is handed around reach from one to the other; two containers of one machine often
 // do not.
 //
+// # Cards and GPUs
+//
+// [PCIDevices] reads from /sys where network cards and GPUs sit, [PCIDevice.To] says what lies between two of them, and
+// [Rails] gives each GPU the card that is nearest, as NCCL does (its src/graph/paths.cc).
+//
 // # The links
 //
 // [Measure] is called by every rank of a formed group and returns the same [Report] on all of them: alpha and beta of

@@ -10,7 +10,7 @@
 #
 # The host's root file system is the guest's, read-only, so programs and libraries of the host run as they are; nothing
 # is installed, on neither side; /tmp, /run and /mnt are empty. TESTVM_DIR (default: a folder under the user's cache) keeps the kernel. In the guest,
-# TESTVM_RANK, TESTVM_SIZE, TESTVM_IP, TESTVM_PEER and TESTVM_NETDEV say where the command is, and /mnt/w is its own
+# TESTVM_RANK, TESTVM_SIZE, TESTVM_IP, TESTVM_PEER and TESTVM_NETDEV, and TESTVM_TOPOLOGY with -p, say where the command is, and /mnt/w is its own
 # folder to write. Exit status 77: something that it needs is not there; the last line says what.
 #
 # It needs qemu-system-x86 busybox-static kmod cpio rdma-core ibverbs-providers iproute2 (all of Debian's main section), and apt for the
@@ -90,7 +90,7 @@ guest() {
 	local rank=$1 size=$2
 	shift 2
 	cat <<GUEST
-export PATH=/usr/local/go/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TESTVM=1 TESTVM_RANK=$rank TESTVM_SIZE=$size
+export PATH=/usr/local/go/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TESTVM=1 TESTVM_RANK=$rank TESTVM_SIZE=$size TESTVM_TOPOLOGY=$pci
 ulimit -l unlimited
 if [ $size = 1 ]; then
 	ip link add net0 type veth peer name net1
@@ -118,13 +118,13 @@ GUEST
 }
 
 run() {
-	local size=1 limit=300 devices=() files=() o
+	local size=1 limit=300 devices=() files=() pci= o
 	while getopts n:t:f:p o; do
 		case $o in
 		n) size=$OPTARG ;;
 		t) limit=$OPTARG ;;
 		f) files+=("$OPTARG") ;;
-		p) devices=("${topology[@]}") ;;
+		p) devices=("${topology[@]}") pci=1 ;;
 		*) exit 2 ;;
 		esac
 	done
