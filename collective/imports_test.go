@@ -47,9 +47,9 @@ collective/buffer < cudabridge
 collective/calibrate < examples/...
 collective/schedule < collective/interop
 topology < topology/nccl
+cudabridge/internal/kernels < cudabridge
+cudabridge/internal/ptx < cudabridge/internal/gen, cudabridge/cudatest
 everything < examples/...
-
-planned cudabridge
 
 never collective/schedule -> time: a schedule is a pure function, and the simulator gives it its clock
 never collective/schedule -> net/...: a schedule moves nothing
@@ -62,7 +62,8 @@ only examples/... -> examples/...: examples are mains, not a library
 only transport/p2p -> github.com/libp2p/...: peer identities reach the rest as values
 only transport/p2p -> github.com/multiformats/...: addresses of libp2p, text to the rest
 only transport/quic, transport/p2p -> github.com/quic-go/...: the TLS identity reaches transport/quic as a value
-only cudabridge, transport/rdma -> C: the default build is pure Go
+only cudabridge, cudabridge/cudatest, transport/rdma -> C: the default build is pure Go
+only tests -> cudabridge/cudatest: it stands in for a driver, and nothing but a test may meet it
 only examples/... -> gonum.org/v1/plot/...: drawing is no part of the library
 only topology, topology/probe, collective/plan, collective/sim, collective/calibrate, examples/... -> gonum.org/v1/gonum/...: the data path has kernels of its own
 only tests -> github.com/google/go-cmp/...: it panics on purpose, and is made for tests

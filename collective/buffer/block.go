@@ -5,8 +5,9 @@ import "unsafe"
 // A Block is a run of elements whose type is known at run time only. It borrows its memory: whoever
 // made Data owns it. The bytes are in the order of the machine.
 type Block struct {
-	Data []byte // its length is a multiple of Type.Size(), its address aligned for the type
-	Type DType
+	Data   []byte // its length is a multiple of Type.Size(), its address aligned for the type
+	Type   DType
+	Memory Memory // where Data lies; nil: the host's memory. In another one the host must not touch it
 }
 
 // Of returns s as a block. The two share their memory.
@@ -25,6 +26,9 @@ func View[T Elem](b Block) ([]T, error) {
 	}
 	if err := b.Validate(); err != nil {
 		return nil, err
+	}
+	if b.Memory != nil {
+		return nil, &BlockError{Have: b.Type, Want: want, Bytes: len(b.Data), Reason: "is not in the host's memory"}
 	}
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b.Data))), b.Count()), nil
 }
@@ -68,5 +72,5 @@ func (b Block) Count() int {
 // expression it panics if they are out of range.
 func (b Block) Slice(lo, hi int) Block {
 	size := b.Type.Size()
-	return Block{Data: b.Data[lo*size : hi*size : hi*size], Type: b.Type}
+	return Block{Data: b.Data[lo*size : hi*size : hi*size], Type: b.Type, Memory: b.Memory}
 }

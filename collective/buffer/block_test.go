@@ -62,10 +62,10 @@ func TestViewRefuses(t *testing.T) {
 		reason string
 	}{
 		"no type":      {Block{Data: words}, "has an invalid type"},
-		"unknown type": {Block{words, dtypeEnd}, "has an invalid type"},
-		"another type": {Block{words, Int32}, "has another type"},
-		"cut off":      {Block{words[:6], Float32}, "ends inside an element"},
-		"misaligned":   {Block{words[2:10], Float32}, "is misaligned"},
+		"unknown type": {Block{Data: words, Type: dtypeEnd}, "has an invalid type"},
+		"another type": {Block{Data: words, Type: Int32}, "has another type"},
+		"cut off":      {Block{Data: words[:6], Type: Float32}, "ends inside an element"},
+		"misaligned":   {Block{Data: words[2:10], Type: Float32}, "is misaligned"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, err := View[float32](c.block)

@@ -28,7 +28,7 @@ type BlockError struct {
 	Have   DType  // the block's type
 	Want   DType  // the type that was asked for; Have where none was
 	Bytes  int    // length of the block's data
-	Reason string // "has an invalid type", "has another type", "ends inside an element" or "is misaligned"
+	Reason string // "has an invalid type", "has another type", "ends inside an element", "is misaligned" or "is not in the host's memory"
 }
 
 func (e *BlockError) Error() string {

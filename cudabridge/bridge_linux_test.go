@@ -1,0 +1,584 @@
+//go:build linux && cgo && (amd64 || arm64)
+
+package cudabridge
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/cudabridge/cudatest"
+)
+
+// libraryVariable tells a child process of a test where the stand-in is.
+const libraryVariable = "CUDABRIDGE_TEST_LIBRARY"
+
+// device returns a device of the stand-in, and checks at the end that the bridge did nothing that a correct program never does.
+func device(t *testing.T, index int) *Device {
+	t.Helper()
+	path := os.Getenv(libraryVariable)
+	if path == "" {
+		path = cudatest.Build(t)
+	}
+	if err := cudatest.Start(path, cudatest.Options{Devices: 3, Delay: 200, Seed: 1, Memory: 1 << 28}); err != nil {
+		t.Fatal(err)
+	}
+	driver, err := Open(Config{Library: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := driver.Device(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil && !errors.Is(err, ErrSticky) {
+			t.Error(err)
+		}
+		if n, text := cudatest.Violations(); n > 0 {
+			t.Errorf("the stand-in noted %d violations:\n%s", n, text)
+		}
+	})
+	return d
+}
+
+// must fails the test on an error.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func get1[T any](t *testing.T) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		must(t, err)
+		return v
+	}
+}
+
+// upload returns a buffer with data in it.
+func upload(t *testing.T, d *Device, data []byte) *Buffer {
+	t.Helper()
+	b := get1[*Buffer](t)(d.Alloc(len(data)))
+	h := get1[*HostBuffer](t)(d.AllocHost(len(data)))
+	s := get1[*Stream](t)(d.NewStream())
+	copy(h.Bytes(), data)
+	must(t, s.CopyIn(b.Bytes(), h.Bytes()))
+	must(t, s.Synchronize())
+	must(t, s.Close())
+	must(t, h.Close())
+	return b
+}
+
+// download returns what place names.
+func download(t *testing.T, d *Device, place []byte) []byte {
+	t.Helper()
+	h := get1[*HostBuffer](t)(d.AllocHost(len(place)))
+	s := get1[*Stream](t)(d.NewStream())
+	must(t, s.CopyOut(h.Bytes(), place))
+	must(t, s.Synchronize())
+	out := bytes.Clone(h.Bytes())
+	must(t, s.Close())
+	must(t, h.Close())
+	return out
+}
+
+func TestDevice(t *testing.T) {
+	d := device(t, 1)
+	if d.driver.Devices() != 3 || d.driver.Version() < 12000 || d.Index() != 1 {
+		t.Errorf("got %d devices, version %d, index %d", d.driver.Devices(), d.driver.Version(), d.Index())
+	}
+	info := d.Info()
+	if info.Name != "Stand-in 1" || info.PCI != "0000:11:00.0" || info.Major != 8 || !strings.HasPrefix(info.UUID, "GPU-72696e67-7472-") || len(info.UUID) != 40 || info.Memory != 1<<28 {
+		t.Errorf("got %+v", info)
+	}
+	if free, err := d.Free(); err != nil || free > 1<<28 {
+		t.Errorf("got %d bytes free, %v", free, err)
+	}
+	for _, i := range []int{-1, 3} {
+		if _, err := d.driver.Device(i); !errors.Is(err, ErrArgument) {
+			t.Errorf("device %d: got %v", i, err)
+		}
+	}
+	if !d.CanAccess(1) || !d.CanAccess(0) || d.CanAccess(7) || d.CanAccess(-1) {
+		t.Error("CanAccess is wrong")
+	}
+}
+
+// TestGoroutines uses a device from many goroutines that move between threads, none of which has a context of its own.
+func TestGoroutines(t *testing.T) {
+	d := device(t, 0)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 20 {
+				b, err := d.Alloc(1000 + i)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				runtime.Gosched()
+				if err := b.Close(); err != nil {
+					t.Error(i, j, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestStreamsAndEvents(t *testing.T) {
+	d := device(t, 0)
+	const n = 100_000
+	a, b := get1[*Buffer](t)(d.Alloc(n)), get1[*Buffer](t)(d.Alloc(n))
+	h := get1[*HostBuffer](t)(d.AllocHost(n))
+	first, second := get1[*Stream](t)(d.NewStream()), get1[*Stream](t)(d.NewStream())
+	e := get1[*Event](t)(d.NewEvent(false))
+	if done, err := e.Done(); !done || err != nil {
+		t.Errorf("an event that was never recorded: got %v, %v", done, err)
+	}
+	for round := range 20 {
+		must(t, first.Fill(a.Bytes(), byte(round)))
+		must(t, first.Record(e))
+		must(t, second.Wait(e))
+		must(t, second.Copy(b.Bytes(), a.Bytes()))
+		must(t, second.CopyOut(h.Bytes(), b.Bytes()))
+		must(t, second.Synchronize())
+		for i, x := range h.Bytes() {
+			if x != byte(round) {
+				t.Fatalf("round %d: byte %d is %d", round, i, x)
+			}
+		}
+	}
+	must(t, first.Record(e))
+	must(t, e.Synchronize())
+	if done, err := first.Done(); !done || err != nil {
+		t.Errorf("got %v, %v", done, err)
+	}
+	pooled := get1[*Buffer](t)(first.AllocAsync(4096))
+	must(t, first.Fill(pooled.Bytes(), 7))
+	must(t, first.FreeAsync(pooled))
+	must(t, first.Synchronize())
+	if err := first.Copy(a.Bytes()[:3], b.Bytes()[:2]); !errors.Is(err, ErrArgument) {
+		t.Errorf("copy of different lengths: got %v", err)
+	}
+	peer := device(t, 1)
+	far := get1[*Buffer](t)(peer.Alloc(n))
+	across := get1[*Stream](t)(peer.NewStream())
+	must(t, peer.EnablePeer(d))
+	must(t, peer.EnablePeer(d))
+	must(t, across.CopyPeer(far.Bytes(), a.Bytes(), d))
+	must(t, across.Synchronize())
+	must(t, errors.Join(across.Close(), far.Close(), e.Close(), first.Close(), second.Close(), h.Close(), a.Close(), b.Close(), a.Close()))
+}
+
+// TestReduceOnDevice runs reductions through the driver's interface: more sources than a kernel takes, dst at any place
+// among them, averages.
+func TestReduceOnDevice(t *testing.T) {
+	d := device(t, 0)
+	s := get1[*Stream](t)(d.NewStream())
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, dtype := range []buffer.DType{buffer.BFloat16, buffer.Float32, buffer.Int8} {
+		for _, sources := range []int{1, 2, 8, 9, 17} {
+			for _, alias := range []int{-1, 0, sources - 1} {
+				n := 333 * dtype.Size()
+				stride := (n + 255) &^ 255
+				host := make([]byte, (sources+2)*stride)
+				fillWith(dtype, host, rng)
+				b := upload(t, d, host)
+				pick := func(from []byte, i int) []byte { return from[i*stride : i*stride+n] }
+				var srcs, places [][]byte
+				for j := range sources {
+					srcs, places = append(srcs, bytes.Clone(pick(host, 1+j))), append(places, pick(b.Bytes(), 1+j))
+				}
+				dst := pick(b.Bytes(), 0)
+				if alias >= 0 {
+					dst = places[alias]
+				}
+				k, err := buffer.KernelFor(dtype, buffer.Avg)
+				must(t, err)
+				want := make([]byte, n)
+				k.Reduce(want, srcs)
+				k.Finish(want, sources+1)
+				scratch := get1[*Buffer](t)(d.Alloc(n + 16))
+				must(t, s.Reduce(k, dst, places, sources+1, scratch.Bytes()))
+				must(t, s.Synchronize())
+				if err := differs(dtype, download(t, d, dst), want); err != nil {
+					t.Fatalf("%v, %d sources, dst is number %d: %v", dtype, sources, alias, err)
+				}
+				must(t, errors.Join(scratch.Close(), b.Close()))
+			}
+		}
+	}
+	k, _ := buffer.KernelFor(buffer.Float32, buffer.Sum)
+	b := get1[*Buffer](t)(d.Alloc(64))
+	for name, err := range map[string]error{
+		"no sources":    s.Reduce(k, b.Bytes(), nil, 1, nil),
+		"lengths":       s.Reduce(k, b.Bytes(), [][]byte{b.Bytes()[:32]}, 1, nil),
+		"half elements": s.Reduce(k, b.Bytes()[:6], [][]byte{b.Bytes()[:6]}, 1, nil),
+		"misaligned":    s.Reduce(k, b.Bytes()[2:6], [][]byte{b.Bytes()[:4]}, 1, nil),
+		"no scratch": s.Reduce(k, b.Bytes()[:4], [][]byte{b.Bytes()[4:8], b.Bytes()[8:12], b.Bytes()[8:12], b.Bytes()[8:12], b.Bytes()[8:12], b.Bytes()[8:12],
+			b.Bytes()[8:12], b.Bytes()[8:12], b.Bytes()[:4]}, 1, nil),
+		"nine scaled": s.ReduceScaled(buffer.Float32, b.Bytes(), make([][]byte, 9), make([]float64, 9)),
+		"quantised":   s.Quantise(b.Bytes()[:8], b.Bytes()[:4], b.Bytes()[:4]),
+	} {
+		if !errors.Is(err, ErrArgument) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	must(t, errors.Join(b.Close(), s.Close()))
+}
+
+func TestBucketAndQuantiseOnDevice(t *testing.T) {
+	d := device(t, 0)
+	s := get1[*Stream](t)(d.NewStream())
+	data := make([]byte, 4096)
+	for i := range data {
+		data[i] = byte(i * 7)
+	}
+	tensors, bucket := upload(t, d, data), upload(t, d, make([]byte, 4096))
+	table := get1[*BucketTable](t)(d.NewBucketTable([]Piece{{tensors.Bytes()[:100], 0}, {tensors.Bytes()[512:1512], 112}, {tensors.Bytes()[2000:2001], 1201}}))
+	must(t, s.Pack(bucket.Bytes(), table))
+	must(t, s.Synchronize())
+	got := download(t, d, bucket.Bytes())
+	if !bytes.Equal(got[:100], data[:100]) || !bytes.Equal(got[112:1112], data[512:1512]) || got[1201] != data[2000] || got[100] != 0 {
+		t.Error("the bucket is not what the tensors are")
+	}
+	must(t, s.Fill(tensors.Bytes(), 0))
+	must(t, s.Unpack(bucket.Bytes(), table))
+	must(t, s.Synchronize())
+	if got := download(t, d, tensors.Bytes()); !bytes.Equal(got[512:1512], data[512:1512]) {
+		t.Error("the tensors are not what the bucket is")
+	}
+	if err := s.Pack(bucket.Bytes()[:1000], table); !errors.Is(err, ErrArgument) {
+		t.Errorf("a short bucket: got %v", err)
+	}
+	if _, err := d.NewBucketTable(nil); !errors.Is(err, ErrArgument) {
+		t.Errorf("no pieces: got %v", err)
+	}
+	if _, err := d.NewBucketTable([]Piece{{tensors.Bytes(), -1}}); !errors.Is(err, ErrArgument) {
+		t.Errorf("a negative offset: got %v", err)
+	}
+	x := make([]byte, 4*64)
+	for i := range 64 {
+		put(buffer.Float32, x, i, uint64(0x40000000+i<<18))
+	}
+	wide, q, scales := upload(t, d, x), upload(t, d, make([]byte, 64)), upload(t, d, make([]byte, 8))
+	must(t, s.Quantise(q.Bytes(), scales.Bytes(), wide.Bytes()))
+	must(t, s.Fill(wide.Bytes(), 0))
+	must(t, s.DequantiseAdd(wide.Bytes(), q.Bytes(), scales.Bytes()))
+	must(t, s.ReduceScaled(buffer.Float32, wide.Bytes(), [][]byte{wide.Bytes()}, []float64{1}))
+	must(t, s.Synchronize())
+	back := download(t, d, wide.Bytes())
+	for i := range 64 {
+		got, want := get(buffer.Float32, back, i), get(buffer.Float32, x, i)
+		if max(got, want)-min(got, want) > 1<<17 {
+			t.Fatalf("element %d: got %#x, want about %#x", i, got, want)
+		}
+	}
+	must(t, errors.Join(table.Close(), tensors.Close(), bucket.Close(), wide.Close(), q.Close(), scales.Close(), s.Close()))
+}
+
+// TestFailures lets calls of the driver fail one after the other: each comes back as an error of that name and code, and
+// nothing is lost.
+func TestFailures(t *testing.T) {
+	d := device(t, 0)
+	defer cudatest.Fail("", 0, 0)
+	for _, tt := range []struct {
+		function string
+		code     int
+		is       error
+		call     func() error
+	}{
+		{"cuMemAlloc_v2", outOfMemory, ErrOutOfMemory, func() error { _, err := d.Alloc(16); return err }},
+		{"cuMemHostAlloc", outOfMemory, ErrOutOfMemory, func() error { _, err := d.AllocHost(16); return err }},
+		{"cuStreamCreateWithPriority", invalidValue, nil, func() error { _, err := d.NewStream(); return err }},
+		{"cuEventCreate", launchFailed, ErrSticky, func() error { _, err := d.NewEvent(false); return err }},
+		{"cuMemGetInfo_v2", notSupported, ErrNotSupported, func() error { _, err := d.Free(); return err }},
+		{"cuModuleLoadDataEx", invalidValue, nil, func() error { _, err := d.function("reduce_float", "sum_float"); return err }},
+		{"cuModuleGetFunction", notFound, nil, func() error { _, err := d.function("reduce_float", "sum_float"); return err }},
+		{"cuDevicePrimaryCtxRetain", outOfMemory, ErrOutOfMemory, func() error { _, err := d.driver.Device(0); return err }},
+	} {
+		cudatest.Fail(tt.function, 1, tt.code)
+		err := tt.call()
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e.Code != tt.code || !strings.HasPrefix(tt.function, e.Call) || !strings.HasPrefix(e.Name, "CUDA_ERROR_") || e.Text == "" {
+			t.Errorf("%s: got %v", tt.function, err)
+		}
+		if tt.is != nil && !errors.Is(err, tt.is) {
+			t.Errorf("%s: %v is not %v", tt.function, err, tt.is)
+		}
+	}
+	cudatest.Fail("", 0, 0)
+	if _, err := d.function("reduce_float", "no_such"); err == nil {
+		t.Error("a kernel that is not there: got no error")
+	}
+	if _, err := d.function("no_such", "x"); !errors.Is(err, ErrArgument) {
+		t.Errorf("a file that is not there: got %v", err)
+	}
+	if _, err := d.Alloc(1 << 29); !errors.Is(err, ErrOutOfMemory) {
+		t.Errorf("more memory than there is: got %v", err)
+	}
+	for _, n := range []int{0, -1} {
+		if _, err := d.Alloc(n); !errors.Is(err, ErrArgument) {
+			t.Errorf("Alloc(%d): got %v", n, err)
+		}
+	}
+}
+
+func TestGate(t *testing.T) {
+	d := device(t, 0)
+	m := d.Memory(MemoryConfig{})
+	s := get1[*Stream](t)(d.NewStream())
+	b := get1[*Buffer](t)(d.Alloc(1 << 16))
+	must(t, s.Fill(b.Bytes(), 1))
+	g := get1[buffer.Gate](t)(m.Gate(s, true))
+	must(t, s.Fill(b.Bytes(), 3)) // waits for the gate
+	for done := false; !done; runtime.Gosched() {
+		var err error
+		done, err = g.Reached()
+		must(t, err)
+	}
+	if done, err := s.Done(); done || err != nil {
+		t.Errorf("the stream did not wait for its gate: %v", err)
+	}
+	q := get1[buffer.Queue](t)(m.NewQueue())
+	ticket := get1[buffer.Ticket](t)(q.Copy(b.Bytes()[:8], b.Bytes()[8:16]))
+	rung := make(chan struct{}, 8)
+	q.Wake(func() { rung <- struct{}{} })
+	for done := false; !done; {
+		select {
+		case <-rung:
+		case <-time.After(time.Second): // it was done before Wake
+		}
+		var err error
+		done, err = q.Done(ticket)
+		must(t, err)
+	}
+	must(t, g.Open())
+	if err := g.Open(); !errors.Is(err, ErrClosed) {
+		t.Errorf("opened twice: got %v", err)
+	}
+	must(t, s.Synchronize())
+	if got := download(t, d, b.Bytes()[:1]); got[0] != 3 {
+		t.Errorf("got %d behind the gate", got[0])
+	}
+	if _, err := m.Gate("no stream", false); !errors.Is(err, ErrArgument) {
+		t.Errorf("a stream of another type: got %v", err)
+	}
+	other := device(t, 1)
+	foreign := get1[*Stream](t)(other.NewStream())
+	if _, err := m.Gate(foreign, false); !errors.Is(err, ErrArgument) {
+		t.Errorf("a stream of another device: got %v", err)
+	}
+	must(t, errors.Join(q.Close(), foreign.Close(), b.Close(), s.Close()))
+}
+
+func TestMemory(t *testing.T) {
+	d := device(t, 0)
+	m := d.Memory(MemoryConfig{})
+	mem := get1[[]byte](t)(m.Alloc(4096))
+	if !m.Contains(mem) || !m.Contains(mem[100:200]) || m.Contains(make([]byte, 10)) || m.Contains(place(addressOf(mem)+4000, 100)) {
+		t.Error("Contains is wrong")
+	}
+	other := device(t, 1)
+	if other.Memory(MemoryConfig{}).Contains(mem) {
+		t.Error("another device contains it")
+	}
+	if !m.Reads(m.Describe()) || !m.Reads(other.Memory(MemoryConfig{}).Describe()) || m.Reads(d.Memory(MemoryConfig{Staged: true}).Describe()) ||
+		m.Reads("") || d.Memory(MemoryConfig{Staged: true}).Reads(m.Describe()) || m.Reads("cuda1 GPU-other pid:[0] x") {
+		t.Error("Reads is wrong")
+	}
+	if err := m.Free(mem[1:]); !errors.Is(err, ErrArgument) {
+		t.Errorf("Free of a part: got %v", err)
+	}
+	must(t, m.Free(mem))
+	b := get1[*Buffer](t)(d.Alloc(64))
+	block := get1[buffer.Block](t)(b.Block(m, buffer.Float32, 16, 4))
+	if block.Count() != 4 || block.Memory != m {
+		t.Errorf("got %v", block)
+	}
+	for _, c := range [][2]int{{-1, 1}, {0, 17}, {64, 1}, {68, 0}, {0, -1}} {
+		if _, err := b.Block(m, buffer.Float32, c[0], c[1]); !errors.Is(err, ErrArgument) {
+			t.Errorf("Block at %d of %d: got %v", c[0], c[1], err)
+		}
+	}
+	if _, err := buffer.View[float32](block); err == nil {
+		t.Error("View of a device's memory: got no error")
+	}
+	must(t, b.Close())
+}
+
+// TestHostDereference shows that the stand-in's device memory faults when the host touches it, so that no test of the bridge passes
+// by accident.
+func TestHostDereference(t *testing.T) {
+	d := device(t, 0)
+	b := get1[*Buffer](t)(d.Alloc(16))
+	defer b.Close()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if recover() == nil {
+			t.Error("a load by the host did not fault")
+		}
+	}()
+	fmt.Fprint(os.Stderr, b.Bytes()[0])
+}
+
+// TestOtherProcess shares memory and events with a child both ways.
+func TestOtherProcess(t *testing.T) {
+	if text := os.Getenv("CUDABRIDGE_TEST_HANDLE"); text != "" {
+		child(t, text)
+		return
+	}
+	d := device(t, 0)
+	data := []byte(strings.Repeat("there", 1000))
+	b := upload(t, d, data)
+	h := get1[BufferHandle](t)(b.Handle())
+	e := get1[*Event](t)(d.NewEvent(true))
+	s := get1[*Stream](t)(d.NewStream())
+	must(t, s.Record(e))
+	must(t, s.Synchronize())
+	eh := get1[EventHandle](t)(e.Handle())
+	if _, err := d.OpenBuffer(h, len(data)); err == nil {
+		t.Error("a process opened its own handle")
+	}
+	m := d.Memory(MemoryConfig{})
+	q := get1[buffer.Queue](t)(m.NewQueue())
+	ref := get1[[]byte](t)(q.Export(nil, b.Bytes()[5:15]))
+	own := get1[[]byte](t)(q.Import(ref, 10))
+	if addressOf(own) != addressOf(b.Bytes()[5:]) {
+		t.Error("a reference within the process leads elsewhere")
+	}
+	exe, err := os.Executable()
+	must(t, err)
+	cmd := exec.Command(exe, "-test.run", "^TestOtherProcess$", "-test.v")
+	cmd.Env = append(os.Environ(), libraryVariable+"="+cudatest.Build(t), "CUDABRIDGE_TEST_HANDLE="+hex.EncodeToString(append(append(h[:], eh[:]...), ref...)))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if got := download(t, d, b.Bytes()[:10]); string(got) != "HELLOthere" {
+		t.Errorf("the child's store: got %q", got)
+	}
+	must(t, errors.Join(q.Close(), e.Close(), s.Close(), b.Close()))
+}
+
+func child(t *testing.T, text string) {
+	d := device(t, 1) // another device: its memory is reached across
+	raw, err := hex.DecodeString(text)
+	must(t, err)
+	m := get1[*Mapping](t)(d.OpenBuffer(BufferHandle(raw[:64]), 5000))
+	e := get1[*Event](t)(d.OpenEvent(EventHandle(raw[64:128])))
+	s := get1[*Stream](t)(d.NewStream())
+	must(t, s.Wait(e))
+	if got := download(t, d, m.Bytes()[:10]); string(got) != "therethere" {
+		t.Errorf("got %q", got)
+	}
+	q := get1[buffer.Queue](t)(d.Memory(MemoryConfig{}).NewQueue())
+	place := get1[[]byte](t)(q.Import(raw[128:], 10))
+	if got := download(t, d, place); string(got) != "therethere" {
+		t.Errorf("by reference: got %q", got)
+	}
+	if _, err := q.Import(raw[128:], 11); !errors.Is(err, ErrArgument) {
+		t.Errorf("a reference of another length: got %v", err)
+	}
+	hello := upload(t, d, []byte("HELLO"))
+	must(t, s.Copy(m.Bytes()[:5], hello.Bytes()))
+	must(t, s.Synchronize())
+	must(t, errors.Join(q.Close(), hello.Close(), e.Close(), s.Close(), m.Close()))
+}
+
+// TestWrongPrograms is what the stand-in must notice: each is a mistake that a bridge could make.
+func TestWrongPrograms(t *testing.T) {
+	d := device(t, 2)
+	s, other := get1[*Stream](t)(d.NewStream()), get1[*Stream](t)(d.NewStream())
+	a, b := get1[*Buffer](t)(d.Alloc(1<<16)), get1[*Buffer](t)(d.Alloc(1<<16))
+	h := get1[*HostBuffer](t)(d.AllocHost(1 << 16))
+	k, _ := buffer.KernelFor(buffer.Float32, buffer.Sum)
+	for _, tt := range []struct {
+		name, want string
+		wrong      func()
+	}{
+		{"a stream that does not wait for another's copy", "race", func() {
+			_ = s.Fill(a.Bytes(), 1)
+			_ = other.Copy(b.Bytes(), a.Bytes())
+		}},
+		{"a kernel that does not wait for a copy", "a kernel", func() {
+			_ = s.Fill(a.Bytes(), 1)
+			_ = other.Reduce(k, b.Bytes(), [][]byte{a.Bytes(), b.Bytes()}, 1, nil)
+		}},
+		{"a wait for an event that is recorded too early", "race", func() {
+			e, _ := d.NewEvent(false)
+			_ = s.Record(e)
+			_ = s.Fill(a.Bytes(), 1)
+			_ = other.Wait(e)
+			_ = other.Copy(b.Bytes(), a.Bytes())
+		}},
+		{"a slot that is used again while a copy reads it", "race", func() {
+			_ = s.CopyIn(a.Bytes(), h.Bytes())
+			_ = other.CopyOut(h.Bytes(), b.Bytes())
+		}},
+		{"a free while a copy is in flight", "in flight", func() {
+			x, _ := d.Alloc(1 << 16)
+			_ = s.Copy(x.Bytes(), a.Bytes())
+			_ = x.Close()
+		}},
+		{"a free while a kernel is in flight", "in flight", func() {
+			x, _ := d.Alloc(1 << 16)
+			_ = s.Reduce(k, x.Bytes(), [][]byte{a.Bytes(), b.Bytes()}, 1, nil)
+			_ = x.Close()
+		}},
+		{"a free twice", "freed twice", func() {
+			x, _ := d.Alloc(64)
+			_ = x.Close()
+			_ = d.do(cuMemFree, &arguments{addressOf(x.data)}, nil)
+		}},
+		{"a copy out of Go's memory", "neither the device's nor pinned", func() {
+			_ = s.CopyIn(a.Bytes()[:64], make([]byte, 64))
+		}},
+		{"a module unloaded under its kernel", "cuModuleUnload", func() {
+			_ = s.Fill(a.Bytes(), 1)
+			_ = s.Reduce(k, a.Bytes(), [][]byte{a.Bytes(), b.Bytes()}, 1, nil)
+			d.mu.Lock()
+			m := d.modules["reduce_float"]
+			delete(d.modules, "reduce_float")
+			d.mu.Unlock()
+			_ = d.do(cuModuleUnload, &arguments{m.handle}, nil)
+		}},
+	} {
+		must(t, s.Synchronize())
+		must(t, other.Synchronize())
+		tt.wrong()
+		_, _ = s.Synchronize(), other.Synchronize()
+		if n, text := cudatest.Violations(); n == 0 || !strings.Contains(text, tt.want) {
+			t.Errorf("%s: noted %d violations: %s", tt.name, n, text)
+		}
+	}
+	if r := d.driver.lib.call(cuMemAlloc, 0, &arguments{16}, nil); r != invalidContext {
+		t.Errorf("a call without a context: got result %d", r)
+	}
+	// A kernel that reads past the end ends the context for good.
+	if err := s.pass(buffer.Float32, "sum", a.Bytes(), [][]byte{a.Bytes(), place(addressOf(b.Bytes())+1<<15, 1<<16)}, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Synchronize(); !errors.Is(err, ErrSticky) {
+		t.Errorf("a kernel out of bounds: got %v", err)
+	}
+	if _, err := d.Alloc(16); !errors.Is(err, ErrSticky) {
+		t.Errorf("the device after that: got %v", err)
+	}
+	cudatest.Violations()
+}
