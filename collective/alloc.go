@@ -34,5 +34,28 @@ func (c *Comm) AllocBlock(t buffer.DType, n int) (buffer.Block, error) {
 	return buffer.Block{Data: mem, Type: t}, nil
 }
 
-// FreeBlock is [Free] for a type known at run time only.
-func (c *Comm) FreeBlock(b buffer.Block) error { return c.doors.free(b.Data) }
+// FreeBlock is [Free] for a type known at run time only, and for what AllocDevice returned.
+func (c *Comm) FreeBlock(b buffer.Block) error {
+	if b.Memory != nil {
+		return c.freeBlockAway(b.Data)
+	}
+	return c.doors.free(b.Data)
+}
+
+// AllocDevice returns n elements, of unspecified content, in Config.Memory. They belong to the communicator: FreeBlock or
+// Close gives them back.
+func (c *Comm) AllocDevice(t buffer.DType, n int) (buffer.Block, error) {
+	switch {
+	case c.cfg.Memory == nil:
+		return buffer.Block{}, argError("Config.Memory", "there is none to allocate from")
+	case !t.Valid():
+		return buffer.Block{}, argError("dtype", "unknown type %d", t)
+	case n < 0 || n > math.MaxInt/t.Size():
+		return buffer.Block{}, argError("n", "%d elements", n)
+	}
+	mem, err := c.allocAway(n * t.Size())
+	if err != nil {
+		return buffer.Block{}, err
+	}
+	return buffer.Block{Data: mem, Type: t, Memory: c.cfg.Memory}, nil
+}

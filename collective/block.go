@@ -57,6 +57,36 @@ func (c *Comm) ReduceBlock(ctx context.Context, dst, src buffer.Block, op buffer
 	return c.do(ctx, k, opts)
 }
 
+// StartAllReduceBlock is [StartAllReduce] of blocks, as AllReduceBlock takes them.
+func (c *Comm) StartAllReduceBlock(ctx context.Context, dst, src buffer.Block, op buffer.Op, opts ...Option) (*Work, error) {
+	k, err := c.allReduce(dst, src, op)
+	return c.startChecked(ctx, k, err, opts)
+}
+
+// StartReduceScatterBlock is [StartReduceScatter] of blocks.
+func (c *Comm) StartReduceScatterBlock(ctx context.Context, dst, src buffer.Block, op buffer.Op, opts ...Option) (*Work, error) {
+	k, err := c.reduceScatter(dst, src, op)
+	return c.startChecked(ctx, k, err, opts)
+}
+
+// StartAllGatherBlock is [StartAllGather] of blocks.
+func (c *Comm) StartAllGatherBlock(ctx context.Context, dst, src buffer.Block, opts ...Option) (*Work, error) {
+	k, err := c.allGather(dst, src)
+	return c.startChecked(ctx, k, err, opts)
+}
+
+// StartBroadcastBlock is [StartBroadcast] of blocks.
+func (c *Comm) StartBroadcastBlock(ctx context.Context, dst, src buffer.Block, root int, opts ...Option) (*Work, error) {
+	k, err := c.broadcast(dst, src, root)
+	return c.startChecked(ctx, k, err, opts)
+}
+
+// StartReduceBlock is [StartReduce] of blocks.
+func (c *Comm) StartReduceBlock(ctx context.Context, dst, src buffer.Block, op buffer.Op, root int, opts ...Option) (*Work, error) {
+	k, err := c.reduce(dst, src, op, root)
+	return c.startChecked(ctx, k, err, opts)
+}
+
 // The checks of each collective: a call, or why there can be none.
 
 func (c *Comm) allReduce(dst, src buffer.Block, op buffer.Op) (call, error) {
@@ -79,7 +109,7 @@ func (c *Comm) allGather(dst, src buffer.Block) (call, error) {
 
 func (c *Comm) broadcast(dst, src buffer.Block, root int) (call, error) {
 	if root != c.cfg.Rank {
-		src = buffer.Block{Type: dst.Type, Data: dst.Data} // for its length; nothing reads it
+		src = dst // for its length; nothing reads it
 	}
 	n := dst.Count()
 	k := call{coll: schedule.Broadcast, op: buffer.Sum, root: topology.Rank(root), dst: dst, src: src, count: n, length: n}
@@ -117,6 +147,9 @@ func (c *Comm) check(k *call, dst, src int) error {
 		return argError("dst", "%d elements, want %d", k.dst.Count(), dst)
 	case k.src.Count() != src:
 		return argError("src", "%d elements, want %d", k.src.Count(), src)
+	}
+	if err := c.memoryFits(k); err != nil {
+		return err
 	}
 	// In place the shorter side is this rank's own block of the longer one.
 	short, long := k.dst.Data, k.src.Data

@@ -2,6 +2,7 @@ package collective
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 type Option func(*options)
 
 type options struct {
-	timeout time.Duration
+	timeout  time.Duration
+	stream   buffer.Stream
+	onStream bool
 }
 
 // WithTimeout ends the operation, on every rank, when it takes longer than d. It comes on top of the context's deadline.
@@ -30,8 +33,9 @@ type call struct {
 	op       buffer.Op
 	root     topology.Rank
 	dst, src buffer.Block
-	count    int // as the caller gave it: elements of the shorter side
-	length   int // elements of the whole vector
+	count    int         // as the caller gave it: elements of the shorter side
+	length   int         // elements of the whole vector
+	gate     buffer.Gate // what it comes after on a device; nil: nothing
 }
 
 // callCache keeps what was prepared for earlier calls, by signature.
@@ -55,10 +59,21 @@ const maxScripts = 512
 
 // do runs a call in the order of calls. It is the one way into the engine.
 func (c *Comm) do(ctx context.Context, k call, opts []Option) error {
+	if len(opts) == 0 {
+		return c.perform(ctx, k, nil)
+	}
+	gated, err := c.gated(k, opts, false)
+	if err != nil {
+		return err
+	}
+	return c.perform(ctx, gated, opts)
+}
+
+func (c *Comm) perform(ctx context.Context, k call, opts []Option) error {
 	inline, w, err := c.queue.enter(func() *Work { return c.work(ctx, k, opts) })
 	switch {
 	case err != nil:
-		return c.ended(k, err)
+		return errors.Join(c.ended(k, err), release(k.gate))
 	case inline:
 		err = c.run(ctx, k, opts)
 		c.queue.leave()
@@ -70,10 +85,14 @@ func (c *Comm) do(ctx context.Context, k call, opts []Option) error {
 
 // start queues a call.
 func (c *Comm) start(ctx context.Context, k call, opts []Option) (*Work, error) {
+	k, err := c.gated(k, opts, true)
+	if err != nil {
+		return nil, err
+	}
 	w := c.work(ctx, k, opts)
 	if err := c.queue.start(w); err != nil {
 		w.unwatch()
-		return nil, c.ended(k, err)
+		return nil, errors.Join(c.ended(k, err), release(k.gate))
 	}
 	return w, nil
 }
@@ -95,6 +114,14 @@ func (c *Comm) ended(k call, err error) error {
 }
 
 func (c *Comm) run(ctx context.Context, k call, opts []Option) error {
+	err := c.runInTurn(ctx, k, opts)
+	if opened := release(k.gate); err == nil {
+		err = opened
+	}
+	return err
+}
+
+func (c *Comm) runInTurn(ctx context.Context, k call, opts []Option) error {
 	if len(opts) > 0 {
 		var o options
 		for _, opt := range opts {
@@ -153,24 +180,17 @@ func (c *Comm) script(k *call) (*engine.Script, error) {
 // caller keeps only a part, scratch memory takes the rest.
 func (c *Comm) runScript(ctx context.Context, sc *engine.Script, k *call) error {
 	size := k.src.Type.Size()
-	m := engine.Operands{In: k.src.Data, Out: k.dst.Data, Finish: k.op == buffer.Avg && c.cfg.Size > 1}
+	m := engine.Operands{In: k.src.Data, Out: k.dst.Data, Finish: k.op == buffer.Avg && c.cfg.Size > 1, Away: k.src.Memory != nil, Gate: k.gate}
 	if k.coll == schedule.AllGather {
 		m.InAt = c.cfg.Rank * k.count
 	}
 	scratch, copyOut := sc.NeedsScratch(topology.Rank(c.cfg.Rank))
 	if scratch {
-		need := k.length * size
-		if len(c.calls.scratch) < need {
-			mem, err := c.doors.alloc(need)
-			if err != nil {
-				return err
-			}
-			if old := c.calls.scratch; old != nil {
-				_ = c.doors.free(old)
-			}
-			c.calls.scratch = mem
+		out, err := c.scratchFor(k, k.length*size)
+		if err != nil {
+			return err
 		}
-		m.Out = c.calls.scratch[:need]
+		m.Out = out
 	}
 	own := c.cfg.Rank * k.count
 	if k.coll == schedule.ReduceScatter && !copyOut {
@@ -180,7 +200,7 @@ func (c *Comm) runScript(ctx context.Context, sc *engine.Script, k *call) error 
 		return err
 	}
 	if copyOut {
-		buffer.Copy(k.dst.Data, m.Out[own*size:(own+k.count)*size])
+		return c.moveOut(ctx, k, m.Out[own*size:(own+k.count)*size])
 	}
 	return nil
 }

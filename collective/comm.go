@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ringtree/ringtree/collective/buffer"
 	"github.com/ringtree/ringtree/collective/internal/engine"
 	"github.com/ringtree/ringtree/collective/membership"
 	"github.com/ringtree/ringtree/collective/plan"
@@ -34,6 +35,7 @@ type Comm struct {
 	costs   *probe.Report // that the planner's graph was made of; nil: none
 	queue   queue
 	own     owned        // what Join made for this communicator alone
+	away    away         // device memory
 	splits  atomic.Int64 // operations that make communicators, for their names
 }
 
@@ -127,7 +129,7 @@ func newComm(cfg Config, group *membership.Group, d doors) (*Comm, error) {
 	c.engine = engine.New(engine.Config{
 		Rank: cfg.Rank, Size: cfg.Size, Epoch: uint32(c.epoch), Bell: d.bell,
 		Crowded: onHost > min(runtime.NumCPU(), runtime.GOMAXPROCS(0)*onHost/inProcess), Shared: inProcess > 1 || d.networked(),
-		Alloc: alloc, Free: free,
+		Alloc: alloc, Free: free, Memory: cfg.Memory, Reads: readers(cfg.Memory, group, cfg.Rank),
 		Open: func(peer int, channel uint16) (transport.Link, error) {
 			l, name, err := d.open(&self, &group.Members[peer], transport.LinkID{Comm: group.ID, Channel: channel})
 			if err == nil {
@@ -138,6 +140,19 @@ func newComm(cfg Config, group *membership.Group, d doors) (*Comm, error) {
 		},
 	})
 	return c, nil
+}
+
+// readers returns what says whether a peer reads this rank's device memory in place, or nil where none can.
+func readers(m buffer.Memory, group *membership.Group, rank int) func(peer int) bool {
+	if m == nil {
+		return nil
+	}
+	reads := make([]bool, len(group.Members))
+	for i := range group.Members {
+		peer := &group.Members[i]
+		reads[i] = i != rank && peer.Memory != "" && peer.Host == group.Members[rank].Host && m.Reads(peer.Memory)
+	}
+	return func(peer int) bool { return reads[peer] }
 }
 
 // sharedPlanner returns the planner of a group. Ranks that share the Group value share the planner's tables, unless they
@@ -241,6 +256,9 @@ func (d *doors) member(cfg Config, seat int) membership.Member {
 	for i, ep := range d.endpoints {
 		m.Addrs[d.transports[i].Name()] = ep.Addr()
 	}
+	if cfg.Memory != nil {
+		m.Memory = cfg.Memory.Describe()
+	}
 	return m
 }
 
@@ -339,6 +357,9 @@ func (c *Comm) Close() error {
 	}
 	err := errors.Join(c.engine.Close(ErrClosed), c.doors.close())
 	c.engine.Free()
+	if m := c.cfg.Memory; m != nil {
+		err = errors.Join(err, c.freeAway())
+	}
 	if mem := c.calls.scratch; mem != nil {
 		_ = c.doors.free(mem) // as for the engine's
 		c.calls.scratch = nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/ringtree/ringtree/collective/buffer"
 	"github.com/ringtree/ringtree/collective/membership"
 	"github.com/ringtree/ringtree/collective/plan"
 	"github.com/ringtree/ringtree/topology"
@@ -37,6 +38,9 @@ type Config struct {
 	// For each peer the first that reaches it is used; of quic and tcp, the one that gets through: see transport/network.
 	// Ranks of one group should use the same.
 	Transports []transport.Transport
+	// Memory is where this rank's device blocks lie: a GPU's, from cudabridge. Ranks on one host that can reach each other's read it
+	// in place; ranks with and without one may be in a group. nil: the rank takes part with the host's memory only.
+	Memory buffer.Memory
 	// Topology describes the ranks, for the planner. nil: made from what the ranks say of themselves, with costs that are
 	// measured when the group forms (topology/probe), by all ranks together: where it has an Invitation, or a Launch that names
 	// an address, and is on several hosts, or where Costs is set, unless a core has more than eight ranks. Other groups work with the usual costs of shared memory.

@@ -347,15 +347,16 @@ func TestGate(t *testing.T) {
 	must(t, s.Fill(b.Bytes(), 1))
 	g := get1[buffer.Gate](t)(m.Gate(s, true))
 	must(t, s.Fill(b.Bytes(), 3)) // waits for the gate
+	q := get1[buffer.Queue](t)(m.NewQueue())
+	reached := get1[buffer.Ticket](t)(q.After(g))
 	for done := false; !done; runtime.Gosched() {
 		var err error
-		done, err = g.Reached()
+		done, err = q.Done(reached)
 		must(t, err)
 	}
 	if done, err := s.Done(); done || err != nil {
 		t.Errorf("the stream did not wait for its gate: %v", err)
 	}
-	q := get1[buffer.Queue](t)(m.NewQueue())
 	ticket := get1[buffer.Ticket](t)(q.Copy(b.Bytes()[:8], b.Bytes()[8:16]))
 	rung := make(chan struct{}, 8)
 	q.Wake(func() { rung <- struct{}{} })

@@ -21,8 +21,9 @@ type Device struct {
 	mu      sync.Mutex
 	closed  bool
 	modules map[string]*module
-	peers   map[int]error // by index: what enabling the access to it gave
-	pinned  map[int][]*HostBuffer
+	peers   map[int]error         // by index: what enabling the access to it gave
+	pinned  map[int][]*HostBuffer // by class, free
+	kept    []*HostBuffer
 	ipc     importTable
 }
 
@@ -172,7 +173,8 @@ func (d *Device) Close() error {
 	}
 	d.closed = true
 	pinned, modules := d.pinned, d.modules
-	d.pinned, d.modules = nil, nil
+	pinned[0] = d.kept
+	d.pinned, d.kept, d.modules = nil, nil, nil
 	d.mu.Unlock()
 	var errs []error
 	errs = append(errs, d.ipc.close(d))

@@ -123,6 +123,15 @@ func (d *Device) givePinned(h *HostBuffer) error {
 	return h.Close()
 }
 
+// keepPinned keeps memory of takePinned until the device is closed, untouched.
+func (d *Device) keepPinned(slots map[*byte]*HostBuffer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, h := range slots {
+		d.kept = append(d.kept, h)
+	}
+}
+
 // Block names elements of type t that lie in the buffer from byte offset on.
 func (b *Buffer) Block(m *Memory, t buffer.DType, offset, count int) (buffer.Block, error) {
 	if !t.Valid() || offset < 0 || count < 0 || count > (len(b.data)-offset)/t.Size() || offset > len(b.data) {

@@ -8,10 +8,11 @@ import (
 	"github.com/ringtree/ringtree/collective/buffer"
 )
 
-// A queue does the work of one rank on a device, on three streams, so that copies out, copies in and kernels overlap.
+// A queue does the work of one rank on a device, on three streams, so that copies out, copies in and kernels overlap, and a
+// fourth that waits for the caller's.
 type queue struct {
 	memory  *Memory
-	lines   [3]line
+	lines   [4]line
 	slots   map[*byte]*HostBuffer
 	scratch *Buffer
 	closed  bool
@@ -23,6 +24,7 @@ const (
 	outLine = iota
 	inLine
 	kernelLine
+	gateLine
 
 	lineBits = 2
 )
@@ -166,6 +168,15 @@ func (q *queue) Reduce(k buffer.Kernel, dst []byte, srcs [][]byte, ranks int) (b
 	})
 }
 
+// After lets a stream of its own wait for the gate's event.
+func (q *queue) After(g buffer.Gate) (buffer.Ticket, error) {
+	x, ok := g.(*gate)
+	if !ok {
+		return 0, fmt.Errorf("cudabridge: a gate %T: %w", g, ErrArgument)
+	}
+	return q.issue(gateLine, func(s *Stream) error { return s.Wait(x.before) })
+}
+
 // Done asks the event behind the piece of work.
 func (q *queue) Done(t buffer.Ticket) (bool, error) {
 	if q.err != nil {
@@ -224,9 +235,9 @@ func newWaker() *waker {
 	return w
 }
 
-// Drain waits for all streams.
+// Drain waits for all streams but the one that waits for the caller's: it touches nothing.
 func (q *queue) Drain() error {
-	for i := range q.lines {
+	for i := range q.lines[:gateLine] {
 		l := &q.lines[i]
 		if l.stream == nil || l.done == l.issued {
 			continue
@@ -280,9 +291,7 @@ func (q *queue) Close() error {
 			errs = append(errs, l.stream.Close())
 		}
 	}
-	for _, h := range q.slots {
-		errs = append(errs, q.memory.device.givePinned(h))
-	}
+	q.memory.device.keepPinned(q.slots) // peers may still read them
 	clear(q.slots)
 	if q.scratch != nil {
 		errs = append(errs, q.scratch.Close())

@@ -223,12 +223,11 @@ func (m *Memory) enable(peer int) error {
 
 // A gate is an operation's place in a stream.
 type gate struct {
-	stream  *Stream
-	before  *Event
-	after   *Event // recorded behind the stream's wait; nil: it does not wait
-	word    *HostBuffer
-	opened  atomic.Bool
-	reached bool
+	stream *Stream
+	before *Event
+	after  *Event // recorded behind the stream's wait; nil: it does not wait
+	word   *HostBuffer
+	opened atomic.Bool
 }
 
 // Gate records an event on the stream and, with hold, lets the stream wait for a word of pinned memory behind it. The error Is
@@ -285,16 +284,6 @@ func (m *Memory) sweep() {
 	}
 	clear(m.gates[len(kept):])
 	m.gates = kept
-}
-
-// Reached is buffer.Gate's.
-func (g *gate) Reached() (bool, error) {
-	if g.reached {
-		return true, nil
-	}
-	done, err := g.before.Done()
-	g.reached = done
-	return done, err
 }
 
 // Open is buffer.Gate's.

@@ -33,8 +33,6 @@ type Stream any
 
 // A Gate is one operation's place in a stream.
 type Gate interface {
-	// Reached reports whether what was on the stream before is done.
-	Reached() (bool, error)
 	// Open lets the stream's later work go on. It must be called exactly once, whatever the operation's end was.
 	Open() error
 }
@@ -57,11 +55,13 @@ type Queue interface {
 	// Reduce does to operands in the Memory, in slots, or of Import, what Kernel.Reduce and, if ranks is over 1, then
 	// Kernel.Finish do to those of the host: the same bits.
 	Reduce(k Kernel, dst []byte, srcs [][]byte, ranks int) (Ticket, error)
+	// After is a piece of work that is done when what was on the stream before the gate is.
+	After(g Gate) (Ticket, error)
 	// Done reports whether a piece of work is done. The error is that of any work, and ends the queue.
 	Done(t Ticket) (bool, error)
-	// Wake calls ring, once and from another goroutine, when some work that is not done at this call is, or has failed.
+	// Wake calls ring from another goroutine, once or more, when some work that is not done at this call is, or has failed.
 	Wake(ring func())
-	// Drain waits until nothing is in flight.
+	// Drain waits until nothing is in flight but After.
 	Drain() error
 	// Export appends to ref what peers need to read b, in the Memory, in place; Import returns the place of such a
 	// stretch of n bytes of a peer whose Memory this one Reads. An error of Export means that the bytes must be copied.

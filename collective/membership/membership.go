@@ -26,8 +26,9 @@ type Member struct {
 	Label   string            `json:"label"`        // host that the rank counts as in the topology
 	Process string            `json:"process"`      // identity of the process
 	PID     int               `json:"pid"`
-	Cores   int               `json:"cores"` // that the process may use
-	Addrs   map[string]string `json:"addrs"` // transport name to endpoint address
+	Cores   int               `json:"cores"`            // that the process may use
+	Addrs   map[string]string `json:"addrs"`            // transport name to endpoint address
+	Memory  string            `json:"memory,omitempty"` // how its device memory describes itself; "" where it has none
 }
 
 // A Group is all members, by rank.

@@ -116,6 +116,9 @@ type Operands struct {
 	OwnLo  int
 	OwnHi  int
 	Finish bool // divide final results: an average over more than one rank
+	// Away says that all of them lie in the engine's Memory; Gate is what the operation then comes after, nil: nothing.
+	Away bool
+	Gate buffer.Gate
 }
 
 // span returns the memory of elements [lo, hi) of the space of c.

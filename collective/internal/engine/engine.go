@@ -29,6 +29,10 @@ type Config struct {
 	// Alloc gets memory that links send by reference, for small messages that are copied aside. Free gives it back.
 	Alloc func(bytes int) ([]byte, error)
 	Free  func(mem []byte) error
+	// Memory is where operands lie that are not in the host's memory; nil: there are none. Reads says whether a peer reads
+	// it in place.
+	Memory buffer.Memory
+	Reads  func(peer int) bool
 }
 
 // controlChannel is the channel on which neighbours (rank ± 1) tell each other what they wait for, once an operation has
@@ -58,6 +62,9 @@ type Engine struct {
 	stale   uint64            // frames of other epochs, dropped
 	waiter  waiter
 	reader  *conn // to the peer whose reading of an aside buffer is waited for
+	off     *offload
+	away    bool    // it runs
+	takers  []*conn // of the step that offload takes
 
 	// conns are the open links; the engine's goroutine adds, Abort and Close read.
 	mu      sync.Mutex
@@ -166,7 +173,7 @@ func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) (err error) {
 	e.runs++
 	e.begin(sc)
 	posted := 0
-	if e.mayShoot(sc) {
+	if !m.Away && e.mayShoot(sc) {
 		var done bool
 		if posted, done = e.shoot(sc, &m); done {
 			return nil
@@ -185,11 +192,17 @@ func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) (err error) {
 		e.machine.Start(schedule.OutLane(0))
 		e.push(schedule.OutLane(0), sent{})
 	}
-	if err = e.Err(); err == nil && sc.eager && posted == 0 {
-		err = e.freeAside(ctx, sc)
-	}
-	if err == nil {
-		err = e.loop(ctx, sc, &m)
+	switch err = e.Err(); {
+	case err != nil:
+	case m.Away:
+		err = e.runOffload(ctx, sc, &m)
+	default:
+		if sc.eager && posted == 0 {
+			err = e.freeAside(ctx, sc)
+		}
+		if err == nil {
+			err = e.loop(ctx, sc, &m)
+		}
 	}
 	e.waiter.begin(e.cfg.Bell)
 	if err != nil {
@@ -535,10 +548,13 @@ func (e *Engine) Close(cause error) error {
 	if e.cause.CompareAndSwap(nil, &cause) {
 		close(e.told)
 	}
+	var errs []error
+	if e.off != nil {
+		errs = append(errs, e.off.queue.Close())
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.ended = true
-	var errs []error
 	for _, c := range e.conns {
 		errs = append(errs, c.Close())
 		// What follows shows the link that its owner reads it no more. Until then, or until it is collected, it keeps

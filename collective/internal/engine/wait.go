@@ -103,6 +103,7 @@ func (e *Engine) wait(ctx context.Context, sc *Script) error {
 		return nil
 	}
 	w.armed = false
+	e.wakeOffload()
 	e.cfg.Bell.Sleep(ctx, sleepLimit)
 	if err := e.check(ctx, sc); err != nil {
 		return err
@@ -167,6 +168,12 @@ func (e *Engine) overdue(sc *Script, cause error) error {
 		if s := &ln.pending[ln.first]; s.c != nil && s.c.Completed() < s.seq {
 			return &PeerError{Rank: s.c.peer, Op: name, Channel: int(l.Channel()), Step: -1, Err: cause}
 		}
+	}
+	if e.away { // the rank's own work, or a peer that has not read what it was given
+		for l := range e.off.waiting() {
+			return &PeerError{Rank: l.c.peer, Op: name, Channel: int(l.channel), Step: -1, Err: cause}
+		}
+		return &PeerError{Rank: e.cfg.Rank, Op: name, Channel: -1, Step: -1, Err: cause}
 	}
 	return nil
 }

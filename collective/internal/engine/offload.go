@@ -1,0 +1,624 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"unsafe"
+
+	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/collective/schedule"
+	"github.com/ringtree/ringtree/transport"
+)
+
+// An offload drives the Machine over a Memory that the host does not address. What the host path does at once, a copy or
+// a reduction, is here a piece of work of a buffer.Queue, and the step is complete when its ticket is done. A send copies its
+// slice out to a slot and posts that, while the next slices follow; a receive puts the payload into a slot, from which it is
+// copied in or, by the reducing kernel itself, read.
+//
+// Peers that read this Memory in place get a reference instead of the bytes, marked in the header, and reduce straight
+// out of it. A link's Release cannot say that they have: it is in order, and the work is not over when the next frame is due.
+// So they say how many references of a link they have done with on a link of their own, ackChannel.
+type offload struct {
+	queue buffer.Queue
+	lanes []pieces
+	ends  map[*conn]*end
+	list  []*end // the same, in the order in which they came
+	loose []loan // slots of eager sends of this and earlier operations
+	acks  bool   // some peer is to be told what has been read
+}
+
+// ackChannel is the channel on which ranks tell how many references they have read.
+const ackChannel = 0xfffe
+
+// byReference in a header's Slice says that the payload is a reference to the slice.
+const byReference = 1 << 31
+
+const (
+	// loansPerLink is how many slices of a link may be on the way at a time, from the start of the copy out to the peer's
+	// release; piecesPerLane is how much local work of an in lane is.
+	loansPerLink  = 4
+	piecesPerLane = 8
+)
+
+// An end is what an offload knows of a link.
+type end struct {
+	c       *conn
+	ack     *conn  // to the same peer, once it is needed
+	loans   int    // pieces of sends that are not complete
+	given   uint32 // references posted
+	taken   uint32 // of those, how many the peer has read
+	read    uint32 // references of the peer that this rank has read
+	told    uint32 // what the peer knows of that
+	channel uint16
+}
+
+// pieces are the steps of a lane that have started and are not complete, oldest first.
+type pieces struct {
+	list   []piece
+	posted int // how many of the first are sends that have been posted, or no sends
+}
+
+// A piece is one of them.
+type piece struct {
+	ticket buffer.Ticket
+	busy   bool     // the ticket is not known to be done
+	slot   []byte   // lent for the step
+	more   [][]byte // further ones
+	reads  []*end   // whose memory the work reads in place
+	src    []byte   // what the work reads of the operands, and writes
+	dst    []byte
+
+	// Of a send:
+	to    *end
+	head  transport.Header
+	data  []byte
+	seq   uint64 // number of the frame on its link
+	given uint32 // number of the reference, from 1
+	eager bool
+}
+
+// A loan is a slot that a link still borrows.
+type loan struct {
+	slot []byte
+	c    *conn
+	seq  uint64
+}
+
+// offloadQueue returns the engine's queue, made at the first call.
+func (e *Engine) offloadQueue() (*offload, error) {
+	if e.off == nil {
+		q, err := e.cfg.Memory.NewQueue()
+		if err != nil {
+			return nil, err
+		}
+		e.off = &offload{queue: q, ends: make(map[*conn]*end)}
+	}
+	return e.off, nil
+}
+
+// runOffload is loop for a Memory. Whatever its end is, nothing is in flight afterwards.
+func (e *Engine) runOffload(ctx context.Context, sc *Script, m *Operands) error {
+	o, err := e.offloadQueue()
+	if err != nil {
+		return err
+	}
+	e.away = true
+	defer func() { e.away = false }()
+	n := e.machine.Lanes()
+	for len(o.lanes) < n {
+		o.lanes = append(o.lanes, pieces{})
+	}
+	for i := range o.lanes {
+		o.lanes[i].list, o.lanes[i].posted = o.lanes[i].list[:0], 0
+	}
+	if err := e.sweep(); err != nil {
+		return err
+	}
+	if err := e.loopOffload(ctx, sc, m); err != nil {
+		return errors.Join(err, o.queue.Drain())
+	}
+	return nil
+}
+
+func (e *Engine) loopOffload(ctx context.Context, sc *Script, m *Operands) error {
+	o := e.off
+	if m.Gate != nil {
+		t, err := o.queue.After(m.Gate)
+		if err != nil {
+			return err
+		}
+		if err := e.finish(ctx, sc, t); err != nil {
+			return err
+		}
+	}
+	e.waiter.begin(e.cfg.Bell)
+	lanes := schedule.Lane(e.machine.Lanes())
+	for {
+		progress, err := e.hearAcks()
+		if err != nil {
+			return err
+		}
+		for l := range lanes {
+			moved, err := e.advanceOffload(sc, m, l)
+			if err != nil {
+				return err
+			}
+			progress = progress || moved
+		}
+		if err := e.sendAcks(sc); err != nil {
+			return err
+		}
+		if e.machine.Done() && !o.acks {
+			return nil
+		}
+		if progress {
+			e.waiter.begin(e.cfg.Bell)
+			continue
+		}
+		if err := e.wait(ctx, sc); err != nil {
+			return err
+		}
+	}
+}
+
+// finish waits for one piece of work.
+func (e *Engine) finish(ctx context.Context, sc *Script, t buffer.Ticket) error {
+	e.waiter.begin(e.cfg.Bell)
+	for {
+		if done, err := e.off.queue.Done(t); done || err != nil {
+			return err
+		}
+		if err := e.wait(ctx, sc); err != nil {
+			return err
+		}
+	}
+}
+
+// Move copies within the engine's Memory, and returns when that is done. It belongs to the goroutine of Run.
+func (e *Engine) Move(ctx context.Context, dst, src []byte) error {
+	if len(src) == 0 {
+		return nil
+	}
+	o, err := e.offloadQueue()
+	if err != nil {
+		return err
+	}
+	t, err := o.queue.Copy(dst, src)
+	if err != nil {
+		return err
+	}
+	e.away = true
+	defer func() { e.away = false }()
+	err = e.finish(ctx, e.now.sc, t)
+	e.waiter.begin(e.cfg.Bell)
+	if err != nil {
+		return errors.Join(err, o.queue.Drain())
+	}
+	return nil
+}
+
+// advanceOffload moves a lane as far as it goes without waiting.
+func (e *Engine) advanceOffload(sc *Script, m *Operands, l schedule.Lane) (moved bool, err error) {
+	if moved, err = e.settleOffload(sc, l); err != nil {
+		return moved, err
+	}
+	for {
+		st, ok := e.machine.Ready(l)
+		if !ok {
+			return moved, nil
+		}
+		op := e.machine.Op(l, st.First)
+		var did bool
+		switch op.Kind {
+		case schedule.Send:
+			did, err = e.lend(sc, m, l, st, &op)
+		case schedule.Copy:
+			did, err = e.copyWithin(sc, m, l, st, &op)
+		default:
+			did, err = e.take(sc, m, l, st, &op)
+		}
+		if err != nil || !did {
+			return moved, err
+		}
+		e.machine.Start(l)
+		moved = true
+		if _, err := e.settleOffload(sc, l); err != nil {
+			return moved, err
+		}
+	}
+}
+
+// blocked reports whether work on these operands must wait for work of the same lane. A lane's steps take effect in their order,
+// which the host path gets for nothing, and schedules count on it.
+func (o *offload) blocked(l schedule.Lane, src, dst []byte) bool {
+	for i := range o.lanes[l].list {
+		if p := &o.lanes[l].list[i]; p.busy && (meet(p.dst, src) || meet(p.dst, dst) || meet(p.src, dst)) {
+			return true
+		}
+	}
+	return false
+}
+
+// meet reports whether two places have a byte in common.
+func meet(a, b []byte) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return false
+	}
+	p, q := uintptr(unsafe.Pointer(&a[0])), uintptr(unsafe.Pointer(&b[0]))
+	return p < q+uintptr(len(b)) && q < p+uintptr(len(a))
+}
+
+// enter appends a piece to its lane.
+func (o *offload) enter(l schedule.Lane, p piece) bool {
+	o.lanes[l].list = append(o.lanes[l].list, p)
+	return true
+}
+
+// endOf returns the end of a link.
+func (o *offload) endOf(c *conn, channel schedule.Channel) *end {
+	n := o.ends[c]
+	if n == nil {
+		n = &end{c: c, channel: uint16(channel)}
+		o.ends[c] = n
+		o.list = append(o.list, n)
+	}
+	return n
+}
+
+// lend starts a send: by reference, or with the copy out to a slot.
+func (e *Engine) lend(sc *Script, m *Operands, l schedule.Lane, st schedule.Step, op *schedule.Op) (bool, error) {
+	c, err := e.link(sc, l, st.First, op.Peer)
+	if err != nil {
+		return false, err
+	}
+	o := e.off
+	n := o.endOf(c, l.Channel())
+	if n.loans >= loansPerLink {
+		return false, nil
+	}
+	lo, hi := sc.slice(op.Src, op.N, st.Slice, sc.slicing.Count(op.N))
+	data := m.span(op.Src, lo, hi, sc.size)
+	if o.blocked(l, data, nil) {
+		return false, nil
+	}
+	p := piece{to: n, head: sc.head, eager: op.Eager, src: data}
+	p.head.Seq, p.head.Channel, p.head.Step, p.head.Slice = e.now.stamp, uint16(l.Channel()), uint32(st.First), uint32(st.Slice)
+	switch {
+	case len(data) == 0:
+	case !op.Eager && e.cfg.Reads != nil && e.cfg.Reads(c.peer):
+		if ref, err := o.queue.Export(nil, data); err == nil {
+			if n.ack == nil {
+				if n.ack, err = e.conn(c.peer, ackChannel); err != nil {
+					return false, err
+				}
+			}
+			n.given++
+			p.data, p.given = ref, n.given
+			p.head.Slice |= byReference
+			break
+		}
+		fallthrough
+	default:
+		if p.slot, err = o.queue.Slot(len(data), data); err != nil {
+			return false, err
+		}
+		p.data, p.busy = p.slot, true
+		if p.ticket, err = o.queue.CopyOut(p.slot, data); err != nil {
+			return false, err
+		}
+	}
+	p.head.Length = uint32(len(p.data))
+	n.loans++
+	return o.enter(l, p), nil
+}
+
+// copyWithin starts a copy of the schedule's.
+func (e *Engine) copyWithin(sc *Script, m *Operands, l schedule.Lane, st schedule.Step, op *schedule.Op) (bool, error) {
+	if len(e.off.lanes[l].list) >= piecesPerLane && l.In() {
+		return false, nil
+	}
+	lo, hi := sc.slice(op.Src, op.N, st.Slice, sc.slicing.Count(op.N))
+	src, dst := m.span(op.Src, lo, hi, sc.size), m.span(op.Dst, lo, hi, sc.size)
+	if e.off.blocked(l, src, dst) {
+		return false, nil
+	}
+	p := piece{src: src, dst: dst}
+	if len(src) > 0 && &src[0] != &dst[0] {
+		var err error
+		if p.ticket, err = e.off.queue.Copy(dst, src); err != nil {
+			return false, err
+		}
+		p.busy = true
+	}
+	return e.off.enter(l, p), nil
+}
+
+// take starts a receive, from one peer or, for a joint reduction, from all of them at once.
+func (e *Engine) take(sc *Script, m *Operands, l schedule.Lane, st schedule.Step, op *schedule.Op) (bool, error) {
+	o := e.off
+	if len(o.lanes[l].list) >= piecesPerLane {
+		return false, nil
+	}
+	lo, hi := sc.slice(op.Dst, op.N, st.Slice, sc.slicing.Count(op.N))
+	length := (hi - lo) * sc.size
+	p := piece{dst: m.span(op.Dst, lo, hi, sc.size)}
+	if op.Kind == schedule.RecvReduce {
+		p.src = m.span(op.Src, lo, hi, sc.size)
+	}
+	if o.blocked(l, p.src, p.dst) {
+		return false, nil
+	}
+	e.frames = e.frames[:0]
+	conns := e.takers[:0]
+	ranks := e.waiter.ranks[:0]
+	for j := range st.Width {
+		other := op
+		if j > 0 {
+			x := e.machine.Op(l, st.First+j)
+			other = &x
+		}
+		c, err := e.link(sc, l, st.First+j, other.Peer)
+		if err != nil {
+			return false, err
+		}
+		f, err := e.poll(sc, c, l, st.First+j)
+		if f == nil {
+			return false, err
+		}
+		if f.Step != uint32(other.Match) || f.Slice&^byReference != uint32(st.Slice) || f.Channel != uint16(l.Channel()) ||
+			f.Slice&byReference == 0 && int(f.Length) != length || f.Slice&byReference != 0 && length == 0 {
+			return false, e.blame(c, sc, l, st.First+j, &transport.FrameError{Reason: "not the next one of the schedule"})
+		}
+		e.frames, conns, ranks = append(e.frames, f), append(conns, c), append(ranks, other.Peer)
+	}
+	e.takers, e.waiter.ranks = conns, ranks
+	e.srcs = e.srcs[:0]
+	for j, f := range e.frames {
+		src, err := e.reachable(&p, conns[j], f, l)
+		if err != nil {
+			return false, e.blame(conns[j], sc, l, st.First+j, err)
+		}
+		e.srcs = append(e.srcs, src)
+	}
+	if length > 0 {
+		var err error
+		if p.ticket, err = e.work(sc, m, op, &p); err != nil {
+			return false, err
+		}
+		p.busy = true
+	}
+	return o.enter(l, p), nil
+}
+
+// reachable returns a place that the queue reaches with the payload of a frame, and releases the frame.
+func (e *Engine) reachable(p *piece, c *conn, f *transport.Frame, l schedule.Lane) (place []byte, err error) {
+	o, dst := e.off, p.dst
+	switch {
+	case f.Slice&byReference != 0:
+		if place, err = o.queue.Import(f.Payload, len(dst)); err != nil {
+			return nil, err
+		}
+		p.reads = append(p.reads, o.endOf(c, l.Channel()))
+	case len(dst) > 0:
+		if place, err = o.queue.Slot(len(dst), dst); err != nil {
+			return nil, err
+		}
+		buffer.Copy(place, f.Payload)
+		p.more = append(p.more, place)
+	}
+	if len(dst) > 0 {
+		// A peer that gave up meanwhile may have changed the data under the reader's eyes: it fails its links first.
+		if err := e.failed(c); err != nil {
+			return nil, err
+		}
+	}
+	c.Release()
+	return place, nil
+}
+
+// work gives the queue what a receive is for. e.srcs holds the peers' operands, e.waiter.ranks their ranks.
+func (e *Engine) work(sc *Script, m *Operands, op *schedule.Op, p *piece) (buffer.Ticket, error) {
+	q, dst := e.off.queue, p.dst
+	if op.Kind == schedule.Recv {
+		if len(p.reads) > 0 {
+			return q.Copy(dst, e.srcs[0])
+		}
+		return q.CopyIn(dst, e.srcs[0])
+	}
+	// All operands in the order of ranks, the own one included.
+	e.srcs = append(e.srcs, p.src)
+	ranks := append(e.waiter.ranks, e.rank)
+	for i := range ranks {
+		for at := i; at > 0 && ranks[at] < ranks[at-1]; at-- {
+			ranks[at], ranks[at-1] = ranks[at-1], ranks[at]
+			e.srcs[at], e.srcs[at-1] = e.srcs[at-1], e.srcs[at]
+		}
+	}
+	e.waiter.ranks = ranks
+	contributions := 1
+	if op.Final && m.Finish {
+		contributions = e.cfg.Size
+	}
+	return q.Reduce(sc.kernel, dst, e.srcs, contributions)
+}
+
+// settleOffload posts what has been copied out and completes the lane's oldest steps that are over.
+func (e *Engine) settleOffload(sc *Script, l schedule.Lane) (moved bool, err error) {
+	o := e.off
+	ps := &o.lanes[l]
+	for ps.posted < len(ps.list) {
+		p := &ps.list[ps.posted]
+		if p.to != nil {
+			if p.busy {
+				done, err := o.queue.Done(p.ticket)
+				if err != nil {
+					return moved, err
+				}
+				if !done {
+					break
+				}
+				p.busy = false
+			}
+			ok, err := p.to.c.Post(&p.head, p.data)
+			if err != nil {
+				return moved, e.blame(p.to.c, sc, l, int(p.head.Step), err)
+			}
+			if !ok {
+				break
+			}
+			p.to.c.posted++
+			p.seq = p.to.c.posted
+		}
+		ps.posted++
+		moved = true
+	}
+	over := 0
+	for ; over < ps.posted; over++ {
+		p := &ps.list[over]
+		if p.busy {
+			done, err := o.queue.Done(p.ticket)
+			if err != nil {
+				return moved, err
+			}
+			if !done {
+				break
+			}
+		}
+		if n := p.to; n != nil {
+			switch {
+			case p.eager && p.slot != nil:
+				o.loose = append(o.loose, loan{p.slot, n.c, p.seq})
+				p.slot = nil
+			case p.given > 0 && int32(n.taken-p.given) < 0, p.given == 0 && !p.eager && n.c.Completed() < p.seq:
+				ps.drop(over)
+				return moved || over > 0, nil
+			}
+			n.loans--
+		}
+		if p.slot != nil {
+			if err := o.queue.Return(p.slot); err != nil {
+				return moved, err
+			}
+		}
+		for _, slot := range p.more {
+			if err := o.queue.Return(slot); err != nil {
+				return moved, err
+			}
+		}
+		for _, n := range p.reads {
+			n.read++
+			o.acks = true
+		}
+		e.machine.Complete(l)
+	}
+	ps.drop(over)
+	return moved || over > 0, nil
+}
+
+// waiting yields the links on which some send is not complete.
+func (o *offload) waiting() func(yield func(*end) bool) {
+	return func(yield func(*end) bool) {
+		if o == nil {
+			return
+		}
+		for _, n := range o.list {
+			if n.loans > 0 && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// drop removes the first n pieces.
+func (ps *pieces) drop(n int) {
+	ps.list = slices.Delete(ps.list, 0, n)
+	ps.posted -= n
+}
+
+// sweep takes back the slots that no link borrows any more.
+func (e *Engine) sweep() error {
+	o := e.off
+	kept := o.loose[:0]
+	for _, x := range o.loose {
+		if x.c.Completed() < x.seq {
+			kept = append(kept, x)
+			continue
+		}
+		if err := o.queue.Return(x.slot); err != nil {
+			return err
+		}
+	}
+	clear(o.loose[len(kept):])
+	o.loose = kept
+	return nil
+}
+
+// hearAcks reads what peers say that they have read, where something is awaited.
+func (e *Engine) hearAcks() (moved bool, err error) {
+	for _, n := range e.off.list {
+		if n.ack == nil || n.taken == n.given {
+			continue
+		}
+		for {
+			f, err := n.ack.Poll()
+			if err != nil {
+				return moved, e.blame(n.ack, e.now.sc, schedule.OutLane(schedule.Channel(n.channel)), -1, err)
+			}
+			if f == nil {
+				break
+			}
+			h := f.Header
+			n.ack.Release()
+			if h.Epoch != e.epoch {
+				continue
+			}
+			for _, x := range e.off.list { // the link is for all channels to the peer
+				if x.c.peer == n.c.peer && uint32(x.channel) == h.Step && int32(h.Slice-x.taken) > 0 && int32(x.given-h.Slice) >= 0 {
+					x.taken, moved = h.Slice, true
+				}
+			}
+		}
+	}
+	return moved, nil
+}
+
+// sendAcks tells peers what this rank has read of their memory. What a full window refuses is told later.
+func (e *Engine) sendAcks(sc *Script) error {
+	o := e.off
+	if !o.acks {
+		return nil
+	}
+	o.acks = false
+	for _, n := range o.list {
+		if n.told == n.read {
+			continue
+		}
+		if n.ack == nil {
+			c, err := e.conn(n.c.peer, ackChannel)
+			if err != nil {
+				return err
+			}
+			n.ack = c
+		}
+		h := sc.head
+		h.Seq, h.Channel, h.Step, h.Slice = e.now.stamp, ackChannel, uint32(n.channel), n.read
+		ok, err := n.ack.Post(&h, nil)
+		if err != nil {
+			return e.blame(n.ack, sc, schedule.InLane(schedule.Channel(n.channel)), -1, err)
+		}
+		if !ok {
+			o.acks = true
+			continue
+		}
+		n.told = n.read
+	}
+	return nil
+}
+
+// wakeOffload lets the rank's bell ring when work of the queue is done.
+func (e *Engine) wakeOffload() {
+	if e.away {
+		e.off.queue.Wake(e.cfg.Bell.Ring)
+	}
+}
