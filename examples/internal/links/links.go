@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/ringtree/ringtree/transport"
 	"github.com/ringtree/ringtree/transport/all"
@@ -129,7 +130,9 @@ func overRDMA(id transport.Identity, conns int) (transport.Transport, error) {
 	if err := rdma.Available(); err != nil {
 		return nil, err
 	}
-	control, err := all.Network(id, all.Settings{})
+	// One connection does for control; the kernel says at once that a process has died; and an emulated machine, where
+	// this is tested, takes its time for a handshake.
+	control, err := tcp.New(id, tcp.Conns(1), tcp.DialTimeout(time.Minute))
 	if err != nil {
 		return nil, err
 	}
