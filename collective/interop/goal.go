@@ -235,9 +235,9 @@ type goalRank struct {
 
 type goalOp struct {
 	labelled
-	peer, tag int
-	after     string
-	line      int
+	peer  int
+	after string
+	line  int
 }
 
 func (p *goalReader) fail(format string, args ...any) error {
