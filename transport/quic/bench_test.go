@@ -94,6 +94,13 @@ func rawDial(b *testing.B) io.ReadWriteCloser {
 
 // BenchmarkLink measures links between two processes beside one bare stream of quic-go.
 func BenchmarkLink(b *testing.B) {
-	b.Run("link", func(b *testing.B) { stripetest.Bench(b, patientLoop, command) })
+	for _, mode := range []string{
+		"conns=1 gro=on poll=on", "conns=4 gro=on poll=on", "conns=4 gro=on poll=off", "conns=4 gro=off poll=off", "conns=1 gro=off poll=off",
+	} {
+		b.Run(strings.ReplaceAll(mode, " ", ","), func(b *testing.B) {
+			newTransport, command := inMode(mode)
+			stripetest.Bench(b, newTransport, command)
+		})
+	}
 	b.Run("raw", func(b *testing.B) { stripetest.BenchRaw(b, rawDial) })
 }

@@ -20,11 +20,16 @@ type Option func(*config)
 
 type config struct {
 	stripe.Settings
-	silent time.Duration
-	listen string
-	packet int
+	silent  time.Duration
+	listen  string
+	packet  int
+	gro     bool
+	poll    bool
+	onePort bool
 	// wrap puts something between quic-go and the socket, which is then nobody else's.
 	wrap func(net.PacketConn) net.PacketConn
+	// tap sees what the sockets send, which are then nobody else's.
+	tap func([]byte)
 }
 
 // Conns sets how many connections two ranks share, 1 to 32; the default is 4. With more than one, the first
@@ -61,6 +66,19 @@ func PacketSize(bytes int) Option { return func(c *config) { c.packet = bytes } 
 func Through(wrap func(net.PacketConn) net.PacketConn) Option {
 	return func(c *config) { c.wrap = wrap }
 }
+
+// OnePort makes a process also call from the port at which it listens, for firewalls that let nothing else through.
+// By default every connection goes out by a port of its own, which is faster.
+func OnePort() Option { return func(c *config) { c.onePort = true } }
+
+// ReceiveOffload says whether the kernel may join packets for the receiver (UDP_GRO, Linux), which costs less processor
+// time. The default is true. A kernel that cannot is reported to the [Logger] once.
+func ReceiveOffload(on bool) Option { return func(c *config) { c.gro = on } }
+
+// BusyPoll says whether a reader may poll its socket for up to 200 microseconds before it sleeps, while traffic flows
+// and as long as that catches packets (Linux). It shortens round trips where waking a thread is slow. The default is
+// true.
+func BusyPoll(on bool) Option { return func(c *config) { c.poll = on } }
 
 func (c *config) check() error {
 	if c.packet < 1200 || c.packet > 1452 {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,13 +38,53 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// modeEnv chooses among the modes of the transport: a list of name=value.
+const modeEnv = "RINGTREE_QUIC_TEST_MODE"
+
+// modeOptions returns the options of a mode.
+func modeOptions(mode string) []Option {
+	options := []Option{onLoopback}
+	for setting := range strings.FieldsSeq(mode) {
+		name, value, _ := strings.Cut(setting, "=")
+		switch name {
+		case "conns":
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				panic(err)
+			}
+			options = append(options, Conns(n))
+		case "gro":
+			options = append(options, ReceiveOffload(value == "on"))
+		case "oneport":
+			options = append(options, OnePort())
+		case "poll":
+			options = append(options, BusyPoll(value == "on"))
+		default:
+			panic("mode " + mode)
+		}
+	}
+	return options
+}
+
+// inMode returns a maker and a command for two processes in one mode.
+func inMode(mode string) (stripetest.Maker, func(role string) *exec.Cmd) {
+	newTransport := func(id transport.Identity) (transport.Transport, error) {
+		return New(id, append(modeOptions(mode), patient)...)
+	}
+	return newTransport, func(role string) *exec.Cmd {
+		cmd := command(role)
+		cmd.Env = append(cmd.Env, modeEnv+"="+mode)
+		return cmd
+	}
+}
+
 // onLoop never takes silence for death. patientLoop hardly ever does.
 func onLoop(id transport.Identity) (transport.Transport, error) {
-	return New(id, onLoopback, SilentTimeout(time.Hour))
+	return New(id, append(modeOptions(os.Getenv(modeEnv)), SilentTimeout(time.Hour))...)
 }
 
 func patientLoop(id transport.Identity) (transport.Transport, error) {
-	return New(id, onLoopback, patient)
+	return New(id, append(modeOptions(os.Getenv(modeEnv)), patient)...)
 }
 
 func command(role string) *exec.Cmd {

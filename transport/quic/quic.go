@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	quicgo "github.com/quic-go/quic-go"
@@ -29,6 +30,7 @@ var _ transport.Transport = (*Transport)(nil)
 func New(id transport.Identity, options ...Option) (*Transport, error) {
 	t := &Transport{id: id, cfg: config{
 		Settings: stripe.Defaults(), silent: DefaultSilentTimeout, listen: ":0", packet: DefaultPacketSize,
+		gro: true, poll: true,
 	}}
 	for _, o := range options {
 		o(&t.cfg)
@@ -164,8 +166,13 @@ func (d *door) dial(ctx context.Context, addr, id string, nonce stripe.Nonce) (s
 	}
 	tlsConfig := stripe.ClientTLS(d.transport.id, id)
 	tlsConfig.ServerName = serverName(nonce)
-	qc, err := d.socket.quic.Dial(ctx, to, tlsConfig, d.transport.quic)
+	from, done, err := d.socket.from(ctx, &d.transport.cfg)
 	if err != nil {
+		return nil, err
+	}
+	qc, err := from.quic.Dial(ctx, to, tlsConfig, d.transport.quic)
+	if err != nil {
+		done()
 		return nil, fmt.Errorf("%s: %w", addr, err)
 	}
 	c, err := func() (*conn, error) {
@@ -177,10 +184,12 @@ func (d *door) dial(ctx context.Context, addr, id string, nonce stripe.Nonce) (s
 		if err != nil {
 			return nil, err
 		}
-		return &conn{stream, qc, peer}, nil
+		from.watch(qc)
+		return &conn{stream, qc, peer, sync.OnceFunc(done)}, nil
 	}()
 	if err != nil {
 		qc.CloseWithError(0, "")
+		done()
 		return nil, fmt.Errorf("%s: %w", addr, err)
 	}
 	return c, nil
@@ -220,7 +229,7 @@ func (d *door) serve(qc *quicgo.Conn) {
 		t.cfg.Settings.Logger.Warn("connection refused", "transport", "quic", "from", qc.RemoteAddr(), "error", err)
 		return
 	}
-	d.welcome(&conn{stream, qc, peer})
+	d.welcome(&conn{stream, qc, peer, func() {}})
 }
 
 // A conn is a connection with its one stream.
@@ -228,13 +237,18 @@ type conn struct {
 	*quicgo.Stream
 	quic *quicgo.Conn
 	peer string
+	done func() // gives its port back
 }
 
 var _ stripe.Conn = (*conn)(nil)
 
 func (c *conn) PeerID() string { return c.peer }
 
-func (c *conn) Close() error { return c.quic.CloseWithError(0, "") }
+func (c *conn) Close() error {
+	err := c.quic.CloseWithError(0, "")
+	c.done()
+	return err
+}
 
 // A closer closes a connection that has no stream yet.
 type closer struct{ *quicgo.Conn }

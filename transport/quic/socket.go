@@ -18,9 +18,9 @@ import (
 
 // A socket is the UDP socket of all endpoints of the process that listen at one address with the same settings.
 type socket struct {
+	*port
 	key      string // in sockets; "" if nobody shares it
-	udp      net.PacketConn
-	quic     *quicgo.Transport
+	local    string // address without a port, at which connections go out
 	listener *quicgo.Listener
 	places   []string
 	accepted sync.WaitGroup
@@ -39,8 +39,8 @@ var (
 // acquire returns the process's socket at the address of cfg.
 func acquire(ctx context.Context, cfg *config, settings *quicgo.Config) (*socket, error) {
 	// What a socket accepts has the settings of the socket, so only equals share one.
-	key := fmt.Sprintf("%s %v %d %v", cfg.listen, cfg.silent, cfg.packet, cfg.Settings.DialTimeout)
-	if cfg.wrap != nil {
+	key := fmt.Sprintf("%s %v %d %v %t %t", cfg.listen, cfg.silent, cfg.packet, cfg.Settings.DialTimeout, cfg.gro, cfg.poll)
+	if cfg.wrap != nil || cfg.tap != nil {
 		key = ""
 	}
 	socketsMu.Lock()
@@ -74,19 +74,50 @@ func (s *socket) release() {
 	s.close()
 }
 
-func newSocket(ctx context.Context, cfg *config, settings *quicgo.Config) (*socket, error) {
+// A port is a UDP socket with quic-go on top.
+type port struct {
+	udp  net.PacketConn
+	quic *quicgo.Transport
+	logs backlogs
+}
+
+// openPort binds addr.
+func openPort(ctx context.Context, cfg *config, addr string) (*port, error) {
 	var lc net.ListenConfig
-	pc, err := lc.ListenPacket(ctx, "udp", cfg.listen)
+	pc, err := lc.ListenPacket(ctx, "udp", addr)
 	if err != nil {
 		return nil, err
 	}
 	u := pc.(*net.UDPConn)
 	sizeBuffers(u, cfg.Settings.Logger)
-	s := &socket{udp: &sizedConn{UDPConn: u}, doors: make(map[string]*door)}
+	p := &port{}
+	sized := &sizedConn{UDPConn: u, tap: cfg.tap}
 	if cfg.wrap != nil {
-		s.udp = unsized{cfg.wrap(s.udp)}
+		p.udp = unsized{cfg.wrap(sized)}
+	} else {
+		p.udp = offload(sized, cfg, &p.logs)
 	}
-	s.quic = &quicgo.Transport{Conn: s.udp}
+	p.quic = &quicgo.Transport{Conn: p.udp}
+	return p, nil
+}
+
+// watch keeps an eye on the backlog of a connection.
+func (p *port) watch(qc *quicgo.Conn) {
+	stop := p.logs.add(qc.RemoteAddr(), connWorker{qc})
+	context.AfterFunc(qc.Context(), stop)
+}
+
+func (p *port) close() {
+	p.quic.Close()
+	p.udp.Close()
+}
+
+func newSocket(ctx context.Context, cfg *config, settings *quicgo.Config) (*socket, error) {
+	p, err := openPort(ctx, cfg, cfg.listen)
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{port: p, doors: make(map[string]*door)}
 	tlsConfig := &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{stripe.ALPN},
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -97,16 +128,16 @@ func newSocket(ctx context.Context, cfg *config, settings *quicgo.Config) (*sock
 			return stripe.ServerTLS(d.transport.id, ""), nil
 		},
 	}
-	local, err := netip.ParseAddrPort(u.LocalAddr().String())
+	local, err := netip.ParseAddrPort(p.udp.LocalAddr().String())
 	if err == nil {
+		s.local = netip.AddrPortFrom(local.Addr(), 0).String()
 		s.places, err = stripe.Places(local)
 	}
 	if err == nil {
 		s.listener, err = s.quic.Listen(tlsConfig, settings)
 	}
 	if err != nil {
-		s.quic.Close()
-		s.udp.Close()
+		p.close()
 		return nil, err
 	}
 	s.accepted.Add(1)
@@ -146,15 +177,28 @@ func (s *socket) accept() {
 			qc.CloseWithError(0, "")
 			continue
 		}
+		s.watch(qc)
 		d.guests.Serve(closer{qc}, func() { d.serve(qc) })
 	}
+}
+
+// from returns the port that a new connection goes out by: one of its own, because the packets that wait for a
+// busy connection would be in the way of others, or the one that listens.
+func (s *socket) from(ctx context.Context, cfg *config) (p *port, done func(), err error) {
+	if cfg.onePort || cfg.wrap != nil {
+		return s.port, func() {}, nil
+	}
+	p, err = openPort(ctx, cfg, s.local)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p, p.close, nil
 }
 
 func (s *socket) close() {
 	s.listener.Close()
 	s.accepted.Wait()
-	s.quic.Close()
-	s.udp.Close()
+	s.port.close()
 }
 
 const (
@@ -189,19 +233,26 @@ func reportBuffers(once *sync.Once, log *slog.Logger, read, write int, known boo
 // its own where it can look at the result: it gets to see the raw socket only after that.
 type sizedConn struct {
 	*net.UDPConn
+	tap   func([]byte)
 	mu    sync.Mutex
 	sized bool
 }
 
-// An unsized is a PacketConn of whoever wraps the socket, whose buffers are set already. Without these methods quic-go
-// prints a warning.
-type unsized struct{ net.PacketConn }
+// WriteTo sends a packet.
+func (c *sizedConn) WriteTo(b []byte, addr net.Addr) (int, error) {
+	if c.tap != nil {
+		c.tap(b)
+	}
+	return c.UDPConn.WriteTo(b, addr)
+}
 
-// SetReadBuffer does nothing.
-func (unsized) SetReadBuffer(int) error { return nil }
-
-// SetWriteBuffer does nothing.
-func (unsized) SetWriteBuffer(int) error { return nil }
+// WriteMsgUDP sends packets of one size.
+func (c *sizedConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	if c.tap != nil {
+		c.tap(b)
+	}
+	return c.UDPConn.WriteMsgUDP(b, oob, addr)
+}
 
 // errEarly keeps quic-go from the raw socket.
 var errEarly = errors.New("quic: the buffers of the socket are set already")
@@ -226,3 +277,13 @@ func (c *sizedConn) SetWriteBuffer(int) error {
 	c.sized = true
 	return nil
 }
+
+// An unsized is a PacketConn of whoever wraps the socket, whose buffers are set already. Without these methods quic-go
+// prints a warning.
+type unsized struct{ net.PacketConn }
+
+// SetReadBuffer does nothing.
+func (unsized) SetReadBuffer(int) error { return nil }
+
+// SetWriteBuffer does nothing.
+func (unsized) SetWriteBuffer(int) error { return nil }

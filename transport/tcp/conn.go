@@ -53,7 +53,7 @@ func (t *Transport) tune(c *net.TCPConn) error {
 		return err
 	}
 	if t.cfg.congestion != "" {
-		if err := setCongestion(c, t.cfg.congestion); err != nil {
+		if err := setCongestion(c, t.cfg.congestion); err != nil && t.cfg.congestion != DefaultCongestion {
 			t.warnChoice.Do(func() {
 				t.cfg.Settings.Logger.Warn("congestion control not available", "name", t.cfg.congestion, "error", err)
 			})

@@ -12,6 +12,10 @@ import (
 // DefaultSilentTimeout is how long a peer's host may be silent, if [SilentTimeout] does not say.
 const DefaultSilentTimeout = 10 * time.Second
 
+// DefaultCongestion is the congestion control, if [Congestion] does not say: it follows the rate at which a path
+// delivers, so packets that are lost by chance cost it little (Cardwell and others, ACM Queue 2016).
+const DefaultCongestion = "bbr"
+
 // An Option changes how [New] makes a transport.
 type Option func(*config)
 
@@ -46,8 +50,8 @@ func ListenOn(addr string) Option { return func(c *config) { c.listen = addr } }
 func SilentTimeout(d time.Duration) Option { return func(c *config) { c.silent = d } }
 
 // Congestion sets the congestion control of the connections where the system offers a choice (Linux), as in
-// "bbr". The default is the system's. A name that the system does not have is reported to the [Logger] once,
-// and changes nothing.
+// "bbr"; "" leaves it to the system. The default is [DefaultCongestion] where the system has it. Another name that the
+// system does not have is reported to the [Logger] once, and changes nothing.
 func Congestion(name string) Option { return func(c *config) { c.congestion = name } }
 
 // Plain turns encryption and authentication off. What that gives up: everybody on the path can read and change

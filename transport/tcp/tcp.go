@@ -27,7 +27,7 @@ var _ transport.Transport = (*Transport)(nil)
 // New returns a transport that shows id to its peers. It fails when the identity is incomplete or an option is
 // out of range. With [Plain] the identity is the zero value.
 func New(id transport.Identity, options ...Option) (*Transport, error) {
-	t := &Transport{id: id, cfg: config{Settings: stripe.Defaults(), listen: ":0", silent: DefaultSilentTimeout}}
+	t := &Transport{id: id, cfg: config{Settings: stripe.Defaults(), listen: ":0", silent: DefaultSilentTimeout, congestion: DefaultCongestion}}
 	for _, o := range options {
 		o(&t.cfg)
 	}
