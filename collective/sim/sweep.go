@@ -146,19 +146,19 @@ func stepTile(d, h, c []Time) {
 
 // smallNoise reports whether a delay can be worked out in 64 bits.
 func (g *ring) smallNoise() bool {
-	for v, s := range g.span {
-		if s >= 1<<32 || int(g.rank[v]) != v {
+	for _, s := range g.span {
+		if s >= 1<<32 {
 			return false
 		}
 	}
 	return true
 }
 
-// stepNoisyTile is stepTile with noise; places are ranks.
+// stepNoisyTile is stepTile with noise.
 func (g *ring) stepNoisyTile(d, h, c []Time, j int) {
 	n := len(d)
 	h, c = h[:n], c[:n]
-	span := g.span[:n]
+	span, rank := g.span[:n], g.rank[:n]
 	t := (*[noiseSize]uint32)(g.noise.values)
 	o0 := uint32(g.noise.place(1, int32(j), 0))
 	o1 := uint32(g.noise.place(1, int32(j+1), 0))
@@ -168,7 +168,7 @@ func (g *ring) stepNoisyTile(d, h, c []Time, j int) {
 	p0, p1, p2, p3 := d[n-tile-1], Time(math.MinInt64/2), Time(math.MinInt64/2), Time(math.MinInt64/2)
 	hv := h[n-tile-1]
 	for v := n - tile; v < n; v++ {
-		x0, cv, a, r := d[v], c[v], uint64(span[v]), uint32(v)
+		x0, cv, a, r := d[v], c[v], uint64(span[v]), uint32(rank[v])
 		x1 := max(x0, p0+hv) + cv + Time(a*uint64(t[(r+o0)&mask])>>32)
 		x2 := max(x1, p1+hv) + cv + Time(a*uint64(t[(r+o1)&mask])>>32)
 		x3 := max(x2, p2+hv) + cv + Time(a*uint64(t[(r+o2)&mask])>>32)
@@ -176,7 +176,7 @@ func (g *ring) stepNoisyTile(d, h, c []Time, j int) {
 		hv = h[v]
 	}
 	for v := range d {
-		x0, cv, a, r := d[v], c[v], uint64(span[v]), uint32(v)
+		x0, cv, a, r := d[v], c[v], uint64(span[v]), uint32(rank[v])
 		x1 := max(x0, p0+hv) + cv + Time(a*uint64(t[(r+o0)&mask])>>32)
 		x2 := max(x1, p1+hv) + cv + Time(a*uint64(t[(r+o1)&mask])>>32)
 		x3 := max(x2, p2+hv) + cv + Time(a*uint64(t[(r+o2)&mask])>>32)

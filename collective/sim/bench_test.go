@@ -1,0 +1,39 @@
+package sim_test
+
+import (
+	"testing"
+
+	"github.com/ringtree/ringtree/collective/plan"
+	"github.com/ringtree/ringtree/collective/schedule"
+	"github.com/ringtree/ringtree/collective/sim"
+)
+
+// What it takes to read a schedule and run it once, 1 GiB over 65,536 ranks of the llama3 preset. Memory is
+// /usr/bin/time -v's business:
+//
+//	go test -c ./collective/sim && /usr/bin/time -v ./sim.test -test.run ^$ -test.benchtime 1x -test.bench Large/ring-exact
+func BenchmarkLarge(b *testing.B) {
+	for _, bc := range []struct {
+		name string
+		v    plan.Variant
+		opts []sim.Option
+	}{
+		{"ring-exact", plan.Variant{Algorithm: plan.Ring}, nil},
+		{"ring-jitter", plan.Variant{Algorithm: plan.Ring}, []sim.Option{sim.Jitter(0.1, 1)}},
+		{"hd-messages", plan.Variant{Algorithm: plan.HalvingDoubling}, []sim.Option{sim.Slices(0), sim.At(sim.Messages)}},
+		{"hd-classes", plan.Variant{Algorithm: plan.HalvingDoubling}, []sim.Option{sim.Slices(0)}},
+		{"tree-64-messages", plan.Variant{Algorithm: plan.Tree}, []sim.Option{sim.Slices(8 << 20), sim.At(sim.Messages)}},
+		{"tree-64-classes", plan.Variant{Algorithm: plan.Tree}, []sim.Option{sim.Slices(8 << 20)}},
+		{"hier-hd", plan.Variant{Algorithm: plan.Hierarchical, Between: plan.HalvingDoubling}, []sim.Option{sim.Slices(0)}},
+	} {
+		b.Run(bc.name, func(b *testing.B) {
+			g := preset(b, "llama3", 65536, nil)
+			s := build(b, g, bc.v, schedule.AllReduce, 0)
+			messages := int64(0)
+			for b.Loop() {
+				messages += run(b, g, s, 1<<30, append(bc.opts, sim.Unverified())...).Messages()
+			}
+			b.ReportMetric(float64(messages)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
+}
