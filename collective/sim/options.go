@@ -21,11 +21,9 @@ const (
 	Classes
 	// Messages runs every message of every rank.
 	Messages
-	// Congestion gives every message a route, and shares links among those that use them at the same time.
-	Congestion
 )
 
-var levelNames = [...]string{"auto", "classes", "messages", "congestion"}
+var levelNames = [...]string{"auto", "classes", "messages"}
 
 func (l Level) String() string {
 	if int(l) < len(levelNames) {
