@@ -365,14 +365,16 @@ func (l *link) send(h *transport.Header, payload []byte) error {
 		l.w.headLength += len(payload)
 	}
 	l.w.inline = !o.borrowed && l.w.headLength <= e.pair.inline()
+	// Before the write: another goroutine may take the peer's credit for this frame as soon as it is on its way.
+	l.out[i] = o
+	l.posted.Store(seq + 1)
 	if err := l.write(e, o.borrowed || o.stage != nil); err != nil {
 		if o.stage != nil {
 			l.ep.stages.put(o.stage)
 		}
+		l.out[i] = outSlot{} // the caller ends the link
 		return err
 	}
-	l.out[i] = o
-	l.posted.Store(seq + 1)
 	l.told = max(l.told, released)
 	if l.completed == seq && !o.borrowed {
 		l.completed++
