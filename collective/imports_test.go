@@ -40,7 +40,7 @@ transport/internal/stripe < transport/network
 transport < transport/mem, transport/shm, transport/rdma, transport/simnet, transport/p2p
 transport < transport/transporttest
 transport/internal/stripe, transport/transporttest < transport/internal/stripe/stripetest
-transport/mem, transport/shm, transport/quic, transport/tcp, transport/rdma, transport/simnet, transport/network, transport/p2p < transport/all
+transport/mem, transport/shm, transport/quic, transport/tcp, transport/simnet, transport/network, transport/p2p < transport/all
 collective/schedule, collective/buffer, transport < collective/internal/engine
 collective/internal/engine, collective/plan, collective/membership, transport/all, topology/probe < collective < collective/bucket
 collective/buffer < cudabridge

@@ -63,11 +63,11 @@ func (c *Config) meet(ctx context.Context) (owned, error) {
 	if c.Transports == nil {
 		c.Transports = all.Transports()
 		if c.Peer != nil {
-			networks, err := all.Networks(c.Peer.Identity(), all.Settings{Logger: c.Logger})
+			network, err := all.Network(c.Peer.Identity(), all.Settings{Logger: c.Logger})
 			if err != nil {
 				return own, err
 			}
-			c.Transports = append(c.Transports, networks...)
+			c.Transports = append(c.Transports, network)
 		}
 		return own, nil
 	}

@@ -1,4 +1,4 @@
-// Package all knows every transport.
+// Package all knows the transports that a group uses when it is told nothing.
 package all
 
 import (
@@ -8,7 +8,6 @@ import (
 	"github.com/ringtree/ringtree/transport/mem"
 	"github.com/ringtree/ringtree/transport/network"
 	"github.com/ringtree/ringtree/transport/quic"
-	"github.com/ringtree/ringtree/transport/rdma"
 	"github.com/ringtree/ringtree/transport/shm"
 	"github.com/ringtree/ringtree/transport/tcp"
 )
@@ -30,7 +29,8 @@ type Settings struct {
 }
 
 // Network returns the transport between hosts for a process with an identity: quic, or tcp where that does not
-// reach a peer.
+// reach a peer. RDMA is not among them, since nothing on its wire is encrypted: whoever trusts the network between the hosts
+// chooses transport/rdma over what Network returns.
 func Network(id transport.Identity, s Settings) (transport.Transport, error) {
 	var q []quic.Option
 	var t []tcp.Option
@@ -50,27 +50,6 @@ func Network(id transport.Identity, s Settings) (transport.Transport, error) {
 		return nil, err
 	}
 	return network.New([]network.Way{overQUIC, overTCP}, n...)
-}
-
-// Networks returns the transports between hosts that this machine has, best first: rdma over what [Network] returns, where
-// [rdma.Available] says so, and then that itself, for peers that have no device.
-func Networks(id transport.Identity, s Settings) ([]transport.Transport, error) {
-	n, err := Network(id, s)
-	if err != nil {
-		return nil, err
-	}
-	if rdma.Available() != nil {
-		return []transport.Transport{n}, nil
-	}
-	var options []rdma.Option
-	if s.Logger != nil {
-		options = append(options, rdma.Logger(s.Logger))
-	}
-	r, err := rdma.New(n, options...)
-	if err != nil {
-		return nil, err
-	}
-	return []transport.Transport{r, n}, nil
 }
 
 // Combine returns ts with those that can take each other's place, quic and tcp, made one, at the place of the first

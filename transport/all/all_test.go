@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"testing"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/ringtree/ringtree/transport/all"
 	"github.com/ringtree/ringtree/transport/mem"
 	"github.com/ringtree/ringtree/transport/quic"
-	"github.com/ringtree/ringtree/transport/rdma"
 	"github.com/ringtree/ringtree/transport/shm"
 	"github.com/ringtree/ringtree/transport/tcp"
 	"github.com/ringtree/ringtree/transport/transporttest"
@@ -76,32 +74,6 @@ func TestNetwork(t *testing.T) {
 	}
 	if via := a.Caps().Via; via != "quic" && via != "tcp" || via != b.Caps().Via {
 		t.Errorf("got %q and %q, want one of quic and tcp", via, b.Caps().Via)
-	}
-}
-
-// RDMA comes first where there is a device, and everywhere there is a way without.
-func TestNetworks(t *testing.T) {
-	id, err := transporttest.Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := all.Networks(id, all.Settings{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"network"}
-	if rdma.Available() == nil {
-		want = []string{"rdma", "network"}
-	}
-	var names []string
-	for _, tr := range got {
-		names = append(names, tr.Name())
-	}
-	if !slices.Equal(names, want) {
-		t.Errorf("got %v, want %v", names, want)
-	}
-	if _, err := all.Networks(transport.Identity{}, all.Settings{}); err == nil {
-		t.Error("without an identity: got no error")
 	}
 }
 

@@ -46,7 +46,7 @@ type Links struct {
 }
 
 // Open makes the transports of that name, with conns connections a peer (0: as many as the transport likes). "auto" is
-// what works on one host, and with network also rdma, where there is a device, quic and tcp; each of those three by itself
+// what works on one host, and with network also quic and tcp; each of those two, and rdma, by itself
 // has shared memory inside a host beside it when inside is set.
 func Open(ctx context.Context, name string, conns int, network, inside bool) (*Links, error) {
 	l := &Links{}
@@ -115,7 +115,7 @@ func (l *Links) far(name string, conns int) ([]transport.Transport, error) {
 	case "rdma":
 		t, err = overRDMA(id, conns)
 	case "auto":
-		return all.Networks(id, all.Settings{Conns: conns})
+		t, err = all.Network(id, all.Settings{Conns: conns})
 	default:
 		return nil, nil
 	}
