@@ -40,7 +40,7 @@ func Conns(n int) Option { return func(c *config) { c.Settings.Conns = n } }
 // are needed where bandwidth times delay is more than 2 MiB a link. It must be equal in the whole group.
 func Window(frames int) Option { return func(c *config) { c.Settings.Window = frames } }
 
-// DialTimeout sets how long a peer may take to answer before it counts as lost; the default is 5 seconds.
+// DialTimeout sets how long a peer may take to answer before it counts as lost; the default is 20 seconds.
 func DialTimeout(d time.Duration) Option { return func(c *config) { c.Settings.DialTimeout = d } }
 
 // Logger sets where connections that are refused, and buffers smaller than they should be, are reported. The

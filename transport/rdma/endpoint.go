@@ -42,7 +42,6 @@ type Endpoint struct {
 	mu       sync.Mutex
 	closed   bool
 	links    map[*link]struct{}
-	portDown time.Time // since when
 	portErr  error
 	deadline *time.Timer // of the port's grace
 

@@ -13,11 +13,13 @@ import (
 
 // Limits and defaults of the settings.
 const (
-	MaxConns       = 32
-	MaxWindow      = 256
-	DefaultConns   = 4
-	DefaultWindow  = 8
-	DefaultTimeout = 5 * time.Second // of dialling
+	MaxConns      = 32
+	MaxWindow     = 256
+	DefaultConns  = 4
+	DefaultWindow = 8
+	// DefaultTimeout is of dialling. A peer that refuses says so at once, and the deadline of an operation holds in any case; what
+	// takes long is the handshakes of many ranks that start at the same time on few cores.
+	DefaultTimeout = 20 * time.Second
 )
 
 // small is the longest payload that travels on connection 0, in bytes.

@@ -14,12 +14,8 @@ import (
 	"github.com/ringtree/ringtree/transport"
 )
 
-const (
-	// flushing is how long Close waits for peers to take what was posted and to say goodbye.
-	flushing = 700 * time.Millisecond
-	// helloTimeout is how long a stranger may keep a connection without a word.
-	helloTimeout = 5 * time.Second
-)
+// flushing is how long Close waits for peers to take what was posted and to say goodbye.
+const flushing = 700 * time.Millisecond
 
 // An Endpoint is a [transport.Endpoint] over the connections that its carriers make and accept.
 type Endpoint struct {
@@ -174,9 +170,9 @@ func (e *Endpoint) Alloc(size int) ([]byte, error) { return e.heap.Alloc(size) }
 func (e *Endpoint) Free(mem []byte) error { return e.heap.Free(mem) }
 
 // serve greets who has connected over a carrier, and adds the connection to its session or closes it. It returns when
-// that is decided.
+// that is decided. Who connects has as long to say its first words as a dialler waits for the answer.
 func (e *Endpoint) serve(carrier int, conn Conn) {
-	ctx, cancel := context.WithTimeout(e.ctx, helloTimeout)
+	ctx, cancel := context.WithTimeout(e.ctx, e.cfg.DialTimeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
