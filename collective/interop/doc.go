@@ -27,7 +27,7 @@ type Vector struct {
 }
 
 func (v Vector) check() error {
-	if v.Length < 0 || v.Element < 1 || v.Length > 1<<62/v.Element || !(v.Reduce >= 0 && v.Reduce <= 1e9) {
+	if v.Length < 0 || v.Element < 1 || int64(v.Length) > 1<<62/int64(v.Element) || !(v.Reduce >= 0 && v.Reduce <= 1e9) {
 		return &FormatError{Reason: fmt.Sprintf("a vector of %d elements of %d bytes, reduced in %g ns a byte", v.Length, v.Element, v.Reduce)}
 	}
 	return nil
