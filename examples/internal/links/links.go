@@ -130,9 +130,9 @@ func overRDMA(id transport.Identity, conns int) (transport.Transport, error) {
 	if err := rdma.Available(); err != nil {
 		return nil, err
 	}
-	// One connection does for control; the kernel says at once that a process has died; and an emulated machine, where
-	// this is tested, takes its time for a handshake.
-	control, err := tcp.New(id, tcp.Conns(1), tcp.DialTimeout(time.Minute))
+	// One connection does for control; the kernel says at once that a process has died, and the device that a path is cut; and
+	// an emulated machine, where this is tested, takes its time for a handshake and is silent for long when it is starved.
+	control, err := tcp.New(id, tcp.Conns(1), tcp.DialTimeout(time.Minute), tcp.SilentTimeout(time.Minute))
 	if err != nil {
 		return nil, err
 	}
