@@ -30,5 +30,6 @@
 // # What has been tried
 //
 // The bridge and its kernels are tested on a strict stand-in for the driver, with the kernels executed by an interpreter, and every
-// kernel is assembled by NVIDIA's ptxas. They have not run on a GPU yet: go test -tags gpu is for that.
+// kernel is assembled by NVIDIA's ptxas. They have not run on a GPU yet. On a machine that has one, go test -tags gpu ./cudabridge/... ./collective/... is for that, and
+// go run ./examples/perf -device cuda measures it.
 package cudabridge

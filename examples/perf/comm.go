@@ -11,7 +11,7 @@ import (
 )
 
 // join makes this rank a member of the group.
-func (p *process) join(ctx context.Context, rank int) (*collective.Comm, error) {
+func (p *process) join(ctx context.Context, rank int, g *gpu) (*collective.Comm, error) {
 	algo, err := plan.ParseAlgorithm(p.o.algo)
 	if err != nil {
 		return nil, err
@@ -21,22 +21,27 @@ func (p *process) join(ctx context.Context, rank int) (*collective.Comm, error) 
 	if p.o.hosts > 1 {
 		config.Host = fmt.Sprintf("host%d", p.o.hostOf(rank))
 	}
+	if g != nil {
+		config.Memory = g.memory
+	}
 	return collective.Join(ctx, config)
 }
 
-// newBuffers takes the memory from the library (registered) or from Go (plain). Bytes are those of the largest source
-// and destination.
-func newBuffers(comm *collective.Comm, alloc string, sendBytes, recvBytes int64) (*buffers, error) {
-	words := func(bytes int64) int { return int((bytes+7)/8) + guardBytes/8 }
+// newBuffers takes the memory from the library (registered) or from Go or the driver (plain). Bytes are those of the largest
+// source and destination. Without a device they lie in the host's memory.
+func newBuffers(comm *collective.Comm, g *gpu, alloc string, sendBytes, recvBytes int64) (*buffers, error) {
+	if g != nil {
+		return newGPUBuffers(comm, g, alloc, sendBytes, recvBytes)
+	}
 	if alloc == "plain" {
 		plain := func(n int) buffer.Block { return buffer.Of(make([]uint64, n)) }
-		return &buffers{send: plain(words(sendBytes)), recv: plain(words(recvBytes)), free: func() error { return nil }}, nil
+		return &buffers{send: plain(wordsFor(sendBytes)), recv: plain(wordsFor(recvBytes)), free: func() error { return nil }}, nil
 	}
-	send, err := comm.AllocBlock(buffer.Uint64, words(sendBytes))
+	send, err := comm.AllocBlock(buffer.Uint64, wordsFor(sendBytes))
 	if err != nil {
 		return nil, err
 	}
-	recv, err := comm.AllocBlock(buffer.Uint64, words(recvBytes))
+	recv, err := comm.AllocBlock(buffer.Uint64, wordsFor(recvBytes))
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@
 #   -seconds S   how long a peer is timed for a size (default 0.2)
 #   -install     install what is missing with apt-get (needs root)
 #
-# Rows: small, shm, plain, gloo, auto, pauses. A row is a function run_NAME, which measures one round, and a function
+# Rows: small, shm, plain, gloo, auto, pauses, nccl (all GPUs of this machine, beside NCCL's own all_reduce_perf). A row is a function run_NAME, which measures one round, and a function
 # show_NAME, which prints what the rounds gave; a row that cannot run here says why. Run it on a quiet machine: only
 # ratios of one run mean anything. Every program checks its first result.
 set -euo pipefail
@@ -30,7 +30,7 @@ while (($# > 0)); do
 	esac
 	shift
 done
-((${#rows[@]} > 0)) || rows=(small shm plain gloo auto pauses)
+((${#rows[@]} > 0)) || rows=(small shm plain gloo auto pauses nccl)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -222,6 +222,26 @@ run_pauses() {
 	go test -run '^$' -bench 'StopTheWorld' -benchtime 40x ./collective 2>/dev/null | awk '/StopTheWorld/ { for (i = 2; i < NF; i++) if ($(i + 1) == "pause-us" && $i + 0 > most) most = $i + 0 } END { if (most) print "pauses", 2, 67108864, most, most }' >>"$data"
 }
 show_pauses() { line 'longest stop of the world, 64 MiB, n = 2: us' "$(median pauses 2 67108864)" 5000 1.0; }
+
+# One rank on each GPU, beside nccl-tests. Both print the same table, in which the tenth column is the time in place.
+gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ' || true)
+gpu_sizes=(8 65536 1048576 67108864)
+table() { awk -v w="$1" -v n="$2" '!/^#/ && NF >= 13 { print w, n, $1, $10, $10 }' >>"$data"; }
+run_nccl() {
+	((gpus > 0)) || { note 'NCCL: no GPU here (nvidia-smi lists none)' && return; }
+	command -v all_reduce_perf >/dev/null || { note "NCCL: no all_reduce_perf in PATH (nccl-tests)" && return; }
+	local s
+	for s in "${gpu_sizes[@]}"; do
+		"$work/perf" -np "$gpus" -device cuda -b "$s" -e "$s" -n 50 | table gpu "$gpus"
+		all_reduce_perf -g "$gpus" -b "$s" -e "$s" -n 50 | table nccl "$gpus"
+	done
+}
+show_nccl() {
+	local s
+	for s in "${gpu_sizes[@]}"; do
+		line "GPUs, ${name[$s]}, n = $gpus: us, over NCCL" "$(median gpu "$gpus" "$s")" "$(median nccl "$gpus" "$s")" 1.0
+	done
+}
 
 for row in "${rows[@]}"; do
 	declare -F "run_$row" >/dev/null || { echo "compare.sh: no row $row" >&2 && exit 2; }

@@ -34,13 +34,16 @@ type options struct {
 	threads   int // ranks per process
 	hosts     int // 0: one
 	links.Flags
-	algo    string
-	alloc   string
-	json    string
-	plot    string
-	explain bool
-	counted bool // -np was given
-	timeout time.Duration
+	algo      string
+	alloc     string
+	placement placement
+	staged    bool   // device memory goes through the host
+	libcuda   string // "": the usual
+	json      string
+	plot      string
+	explain   bool
+	counted   bool // -np was given
+	timeout   time.Duration
 }
 
 // ranks is the size of the communicator, as far as the flags tell: of a group that it joins by invitation, the
@@ -170,6 +173,8 @@ func parseFlags(args []string, getenv func(string) string) (*options, error) {
 	add("join", func(s string) error { o.Join = s; return nil })
 	add("algo", word(&o.algo, algoNames))
 	add("alloc", word(&o.alloc, allocNames))
+	add("device", func(s string) (err error) { o.placement, err = parsePlacement(s); return err })
+	add("libcuda", file(&o.libcuda))
 	add("J", file(&o.json))
 	add("plot", func(s string) error {
 		if ext := strings.ToLower(filepath.Ext(s)); ext != ".png" && ext != ".svg" {
@@ -180,13 +185,14 @@ func parseFlags(args []string, getenv func(string) string) (*options, error) {
 	add("timeout", func(s string) error { return parseTimeout(s, &o.timeout) })
 	add("g", func(s string) error {
 		if s != "1" {
-			return errors.New("a rank has one device, the CPU: only 1 means something")
+			return errors.New("a rank has one device: only 1 means something (for one rank a device of this host: -np N -device cuda)")
 		}
 		return nil
 	})
 	set.BoolVar(&o.perIter, "I", false, "")
 	set.BoolVar(&o.perIter, "per_iter_timing", false, "")
 	set.BoolVar(&o.explain, "explain", false, "")
+	set.BoolVar(&o.staged, "staged", false, "")
 
 	if err := set.Parse(joinSwitch(args)); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -240,6 +246,8 @@ func (o *options) checked() (*options, error) {
 		return refuse("-r %d: there are %d ranks", o.root, ranks)
 	case o.hosts > o.processes && o.processes > 1:
 		return refuse("-hosts %d: there are %d processes, and the ranks of one are on one host", o.hosts, o.processes)
+	case !o.placement.cuda && (o.staged || o.libcuda != ""):
+		return refuse("-staged and -libcuda are for -device cuda")
 	case o.hosts > ranks:
 		return refuse("-hosts %d: there are %d ranks", o.hosts, ranks)
 	}
@@ -270,6 +278,14 @@ func (o *options) hostOf(rank int) int {
 		}
 	}
 	return 0
+}
+
+// local numbers the ranks of this host, from 0, as far as the flags and a launcher tell.
+func (o *options) local(rank int) int {
+	if o.Job != nil && o.Job.LocalRank >= 0 {
+		return o.Job.LocalRank
+	}
+	return rank
 }
 
 func listOf[T any](s string, all []T, parse func(string) (T, error)) ([]T, error) {

@@ -47,6 +47,11 @@ func TestParseFlags(t *testing.T) {
 			o.processes, o.threads, o.Transport, o.hosts, o.algo, o.alloc = 1, 4, "mem", 2, "hd", "plain"
 		})},
 		{"-plot a.PNG -explain -timeout 5 -g 1", with(func(o *options) { o.plot, o.explain, o.timeout = "a.PNG", true, 5*time.Second })},
+		{"-device cuda", with(func(o *options) { o.placement = placement{cuda: true} })},
+		{"-device CUDA:0,3 -staged -libcuda /lib/x", with(func(o *options) {
+			o.placement, o.staged, o.libcuda = placement{true, []int{0, 3}}, true, "/lib/x"
+		})},
+		{"-device cpu", with(func(o *options) {})},
 		{"-timeout 150ms", with(func(o *options) { o.timeout = 150 * time.Millisecond })},
 	}
 	for _, test := range tests {
@@ -56,7 +61,7 @@ func TestParseFlags(t *testing.T) {
 			continue
 		}
 		got.counted = false // whether -np was given, which every row shows
-		if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(options{}, sweep{})); diff != "" {
+		if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(options{}, sweep{}, placement{})); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", test.line, diff)
 		}
 	}
@@ -67,6 +72,13 @@ func TestParseFlagsErrors(t *testing.T) {
 		{"-b 1X", "not a number of bytes"},
 		{"-b 1IB", "unknown unit"},
 		{"-np 100000", "at most"},
+		{"-device tpu", "want cpu, cuda"},
+		{"-device cpu:0", "want cpu, cuda"},
+		{"-device cuda:", "number of a device"},
+		{"-device cuda:0,16", "number of a device"},
+		{"-device cuda:-1", "number of a device"},
+		{"-staged", "are for -device cuda"},
+		{"-device cpu -libcuda x", "are for -device cuda"},
 		{"-t 100000", "at most"},
 		{"-b", "needs an argument"},
 		{"-e 4 -b 8", "larger than"},

@@ -1,18 +1,26 @@
 package main
 
-import "github.com/ringtree/ringtree/collective/buffer"
+import (
+	"errors"
+
+	"github.com/ringtree/ringtree/collective/buffer"
+)
 
 // buffers are a rank's source and destination, large enough for every size of the run, with room for a guard behind
 // each.
 type buffers struct {
 	send, recv buffer.Block // of Uint64
 	free       func() error
+
+	// Where ranks have devices, the operands lie there, and send and recv are the host's copies of them.
+	gpu  *gpu
+	away struct{ send, recv buffer.Block }
 }
 
 // typed is the first count elements of a buffer, and the guard behind them.
 func typed(b buffer.Block, dtype buffer.DType, count int64) (data buffer.Block, guard []byte) {
 	n := int(count) * dtype.Size()
-	return buffer.Block{Data: b.Data[:n:n], Type: dtype}, b.Data[n : n+guardBytes]
+	return buffer.Block{Data: b.Data[:n:n], Type: dtype, Memory: b.Memory}, b.Data[n : n+guardBytes]
 }
 
 // A layout says where a call of one shape finds its operands in the buffers. In place, one lies within the other as
@@ -21,24 +29,54 @@ func typed(b buffer.Block, dtype buffer.DType, count int64) (data buffer.Block, 
 type layout struct {
 	src, dst buffer.Block
 	guards   [][]byte
+	used     [2]int // bytes of the source and of the destination buffer, with their guards
 	inPlace  bool
 }
 
 func layoutOf(b *buffers, k collKind, s shape, dtype buffer.DType, rank int, inPlace bool) layout {
 	send, sendGuard := typed(b.send, dtype, s.send)
 	recv, recvGuard := typed(b.recv, dtype, s.recv)
-	if !inPlace {
-		return layout{src: send, dst: recv, guards: [][]byte{sendGuard, recvGuard}}
-	}
+	l := layout{used: [2]int{len(send.Data) + guardBytes, len(recv.Data) + guardBytes}, inPlace: inPlace}
 	each := int(s.param)
-	switch k {
-	case reduceScatter:
-		return layout{src: send, dst: send.Slice(rank*each, (rank+1)*each), guards: [][]byte{sendGuard}, inPlace: true}
-	case allGather:
-		return layout{src: recv.Slice(rank*each, (rank+1)*each), dst: recv, guards: [][]byte{recvGuard}, inPlace: true}
+	switch {
+	case !inPlace:
+		l.src, l.dst, l.guards = send, recv, [][]byte{sendGuard, recvGuard}
+	case k == reduceScatter:
+		l.src, l.dst, l.guards = send, send.Slice(rank*each, (rank+1)*each), [][]byte{sendGuard}
+	case k == allGather:
+		l.src, l.dst, l.guards = recv.Slice(rank*each, (rank+1)*each), recv, [][]byte{recvGuard}
 	default:
-		return layout{src: recv, dst: recv, guards: [][]byte{recvGuard}, inPlace: true}
+		l.src, l.dst, l.guards = recv, recv, [][]byte{recvGuard}
 	}
+	return l
+}
+
+// operands is where the call finds what l has in the host's memory.
+func (b *buffers) operands(l *layout, k collKind, s shape, dtype buffer.DType, rank int) layout {
+	if b.gpu == nil {
+		return *l
+	}
+	return layoutOf(&buffers{send: b.away.send, recv: b.away.recv}, k, s, dtype, rank, l.inPlace)
+}
+
+// upload brings what l has to the device, guards included, and returns when it is there. Without a device there is nothing to do.
+func (b *buffers) upload(l *layout) error {
+	if b.gpu == nil {
+		return nil
+	}
+	s := b.gpu.stream
+	return errors.Join(s.CopyIn(b.away.send.Data[:l.used[0]], b.send.Data[:l.used[0]]),
+		s.CopyIn(b.away.recv.Data[:l.used[1]], b.recv.Data[:l.used[1]]), s.Synchronize())
+}
+
+// download brings it back.
+func (b *buffers) download(l *layout) error {
+	if b.gpu == nil {
+		return nil
+	}
+	s := b.gpu.stream
+	return errors.Join(s.CopyOut(b.send.Data[:l.used[0]], b.away.send.Data[:l.used[0]]),
+		s.CopyOut(b.recv.Data[:l.used[1]], b.away.recv.Data[:l.used[1]]), s.Synchronize())
 }
 
 // prepare writes the inputs of a checked call, and poison where results are to come.

@@ -49,6 +49,12 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 		ctx = interrupted
 		group = fmt.Sprintf("perf-%d", os.Getpid())
 	}
+	if o.placement.cuda && !launched {
+		if _, err := o.driver(); err != nil { // once, not from every rank
+			fmt.Fprintf(stderr, "perf: %v\n", err)
+			return exitFailed
+		}
+	}
 	if !launched && o.processes > 1 {
 		return start(ctx, o, args, stdout, stderr)
 	}

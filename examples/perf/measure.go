@@ -31,7 +31,8 @@ func (m *member) measure(ctx context.Context, s subject, inPlace bool) (measurem
 	width := int64(s.dtype.Size())
 	shape := m.o.coll.shapeOf(s.size, width, m.comm.Size())
 	l := layoutOf(m.buffers, m.o.coll, shape, s.dtype, m.comm.Rank(), inPlace)
-	c := caller{comm: m.comm, coll: m.o.coll, op: s.op, root: s.root, dst: l.dst, src: l.src}
+	at := m.buffers.operands(&l, m.o.coll, shape, s.dtype, m.comm.Rank())
+	c := caller{comm: m.comm, coll: m.o.coll, op: s.op, root: s.root, dst: at.dst, src: at.src}
 	seconds, err := m.time(ctx, s, &l, &c)
 	if err != nil {
 		return measurement{}, err
@@ -54,6 +55,9 @@ func (m *member) time(ctx context.Context, s subject, l *layout, c *caller) (flo
 		if err := p.fillRoughly(l.src, m.comm.Rank()); err != nil {
 			return 0, err
 		}
+	}
+	if err := m.buffers.upload(l); err != nil {
+		return 0, err
 	}
 	for range m.o.warmup {
 		m.dog.call()
@@ -151,8 +155,14 @@ func (m *member) check(ctx context.Context, s subject, l *layout, c *caller) (in
 		if err := l.prepare(&p, rank); err != nil {
 			return 0, err
 		}
+		if err := m.buffers.upload(l); err != nil {
+			return 0, err
+		}
 		m.dog.call()
 		if err := c.call(ctx); err != nil {
+			return 0, err
+		}
+		if err := m.buffers.download(l); err != nil {
 			return 0, err
 		}
 		wrong, err := l.wrong(&p, m.o.coll, rank, s.root)

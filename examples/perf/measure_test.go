@@ -24,14 +24,14 @@ func members(t *testing.T, o *options, f func(m *member) error) {
 		wait.Go(func() {
 			ctx, dog := watch(t.Context(), o.timeout)
 			defer dog.stop()
-			comm, err := p.join(ctx, rank)
+			comm, err := p.join(ctx, rank, nil)
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			defer comm.Close()
 			send, recv := o.largest()
-			b, err := newBuffers(comm, o.alloc, send, recv)
+			b, err := newBuffers(comm, nil, o.alloc, send, recv)
 			if err != nil {
 				t.Error(err)
 				return

@@ -61,7 +61,12 @@ func (p *process) rank(parent context.Context, rank int) (wrong int64, err error
 			err = fmt.Errorf("rank %d: %s: %w", rank, *dog.what.Load(), err)
 		}
 	}()
-	comm, err := p.join(ctx, rank)
+	g, err := p.o.openGPU(p.o.local(rank))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, g.close()) }()
+	comm, err := p.join(ctx, rank, g)
 	if err != nil {
 		return 0, err
 	}
@@ -75,7 +80,7 @@ func (p *process) rank(parent context.Context, rank int) (wrong int64, err error
 		}
 	}()
 	dog.at("describing the ranks")
-	devices, err := gatherDevices(ctx, comm, p.o)
+	devices, err := gatherDevices(ctx, comm, p.o, g)
 	if err != nil {
 		return 0, err
 	}
@@ -85,14 +90,14 @@ func (p *process) rank(parent context.Context, rank int) (wrong int64, err error
 			return 0, err
 		}
 	}
-	wrong, err = p.measure(ctx, comm, dog, report)
+	wrong, err = p.measure(ctx, comm, g, dog, report)
 	return wrong, errors.Join(err, report.finish(err))
 }
 
-func (p *process) measure(ctx context.Context, comm *collective.Comm, dog *watchdog, report *reporter) (wrong int64, err error) {
+func (p *process) measure(ctx context.Context, comm *collective.Comm, g *gpu, dog *watchdog, report *reporter) (wrong int64, err error) {
 	dog.at("allocating buffers")
 	send, recv := p.o.largest()
-	b, err := newBuffers(comm, p.o.alloc, send, recv)
+	b, err := newBuffers(comm, g, p.o.alloc, send, recv)
 	if err != nil {
 		return 0, err
 	}
@@ -111,7 +116,12 @@ func (p *process) measure(ctx context.Context, comm *collective.Comm, dog *watch
 			return wrong, err
 		}
 	}
-	return wrong, nil
+	if g != nil && report != nil {
+		dog.at("copying within the device")
+		dog.call()
+		report.header.copied, err = g.copyBandwidth(int(max(send, recv)))
+	}
+	return wrong, err
 }
 
 // row measures one size, out of place and in place.

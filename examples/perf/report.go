@@ -25,6 +25,8 @@ type header struct {
 	transport, algo    string
 	hosts              int
 	alloc              string
+	placement          placement
+	copied             float64 // GB/s of a copy within the device; 0: not measured
 	start              time.Time
 }
 
@@ -68,6 +70,15 @@ func averageBus(rows []row) float64 {
 		sum += r.outOfPlace.busbw + r.inPlace.busbw
 	}
 	return sum / float64(2*len(rows))
+}
+
+// bestBus is the largest bus bandwidth of all rows, in GB/s.
+func bestBus(rows []row) float64 {
+	best := 0.0
+	for _, r := range rows {
+		best = max(best, r.outOfPlace.busbw, r.inPlace.busbw)
+	}
+	return best
 }
 
 // totalWrong is the number of wrong elements of all rows.

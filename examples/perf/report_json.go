@@ -63,6 +63,9 @@ type jsonConfig struct {
 		Transport string `json:"transport"`
 		Algorithm string `json:"algorithm"`
 		Alloc     string `json:"alloc"`
+		Device    string `json:"device,omitempty"` // "": the processor
+		// Copy is what a copy within the device achieves, in GB/s.
+		Copy decimal `json:"device_copy_gbs,omitempty"`
 	} `json:"ringtree"`
 }
 
@@ -131,6 +134,9 @@ func makeJSON(h header, rows []row, failure error, end time.Time) *jsonReport {
 	}
 	c.Ringtree.Ranks, c.Ringtree.Processes, c.Ringtree.Hosts = h.ranks, h.processes, h.hosts
 	c.Ringtree.Transport, c.Ringtree.Algorithm, c.Ringtree.Alloc = h.transport, h.algo, h.alloc
+	if h.placement.cuda {
+		c.Ringtree.Device, c.Ringtree.Copy = h.placement.String(), decimal(h.copied)
+	}
 	r.Config = c
 	for _, row := range rows {
 		r.Results = append(r.Results, jsonResult{

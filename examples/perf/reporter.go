@@ -54,7 +54,7 @@ func makeHeader(o *options, devices []device) header {
 		version: version(), goVersion: runtime.Version(), program: programName(), threads: o.threads, sweep: o.sweep,
 		warmup: o.warmup, iters: o.iters, agg: o.agg, check: o.check, perIter: o.perIter, devices: devices,
 		experiment: o.coll.String(), args: os.Args, env: knownEnv(os.Environ()), ranks: o.ranks(), processes: o.processes,
-		transport: o.Transport, algo: o.algo, hosts: max(1, o.hosts), alloc: o.alloc, start: time.Now(),
+		transport: o.Transport, algo: o.algo, hosts: max(1, o.hosts), alloc: o.alloc, placement: o.placement, start: time.Now(),
 	}
 }
 
@@ -134,6 +134,12 @@ func (r *reporter) finish(failure error) error {
 	if failure != nil || err != nil {
 		return err
 	}
+	if copied := r.header.copied; copied > 0 {
+		best := bestBus(r.rows)
+		if _, err := fmt.Fprintf(r.out, "# %-20s : %.6g GB/s; the best busbw, %.6g GB/s, is %.3g of it\n", "Copy on the device", copied, best, best/copied); err != nil {
+			return err
+		}
+	}
 	if err := writeFooter(r.out, r.header.program, totalWrong(r.rows), averageBus(r.rows)); err != nil {
 		return err
 	}
@@ -165,6 +171,9 @@ func (o *options) title() string {
 	if o.hosts > 1 {
 		s += fmt.Sprintf(", as if on %d hosts", o.hosts)
 	}
+	if o.placement.cuda {
+		s += fmt.Sprintf(", on %v", o.placement)
+	}
 	return s + fmt.Sprintf(", algorithm %s, transport %s", o.algo, o.Transport)
 }
 
@@ -172,7 +181,7 @@ func (o *options) title() string {
 const deviceRecord = 512
 
 // gatherDevices tells every rank how all ranks describe themselves.
-func gatherDevices(ctx context.Context, comm *collective.Comm, o *options) ([]device, error) {
+func gatherDevices(ctx context.Context, comm *collective.Comm, o *options, g *gpu) ([]device, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
@@ -183,10 +192,16 @@ func gatherDevices(ctx context.Context, comm *collective.Comm, o *options) ([]de
 	if len(host) > 128 {
 		host = host[:128]
 	}
-	self, err := json.Marshal(device{
+	d := device{
 		Rank: comm.Rank(), PID: os.Getpid(), Host: host, Device: comm.Rank() % o.threads, Hex: "cpu",
 		Info: fmt.Sprintf("%s, %d cores, transport %s", runtime.GOARCH, runtime.NumCPU(), o.Transport),
-	})
+	}
+	if g != nil {
+		info := g.device.Info()
+		d.Device, d.Hex = g.device.Index(), info.PCI
+		d.Info = fmt.Sprintf("%s, sm_%d%d, driver for CUDA %d.%d, transport %s", info.Name, info.Major, info.Minor, g.version/1000, g.version%1000/10, o.Transport)
+	}
+	self, err := json.Marshal(d)
 	if err != nil {
 		return nil, err
 	}
