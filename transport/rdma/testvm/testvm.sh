@@ -16,6 +16,7 @@
 # It needs qemu-system-x86 busybox-static kmod cpio rdma-core ibverbs-providers iproute2 (all of Debian's main section), and apt for the
 # kernel. Debian 12's kernel is the one to take: its cloud kernel has no rdma_rxe, and in 6.12 rdma_rxe starves under polling.
 set -euo pipefail
+readonly boot=90 # seconds until a command begins, which takes 5 to 20; an emulated processor sometimes never starts
 dir=${TESTVM_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/ringtree-testvm}
 
 lacks() {
@@ -117,6 +118,22 @@ sleep 60
 GUEST
 }
 
+# booted waits until the command has begun in every machine, or one has ended; it fails if that takes too long.
+booted() {
+	local begin=$SECONDS rank up
+	while ((SECONDS - begin < boot)); do
+		up=0
+		for ((rank = 0; rank < size; rank++)); do
+			if [[ -s $work/$rank/ready ]] || ! kill -0 "${pids[rank]}" 2>/dev/null; then
+				up=$((up + 1))
+			fi
+		done
+		((up < size)) || return 0
+		sleep 0.2
+	done
+	return 1
+}
+
 run() {
 	local size=1 limit=300 devices=() files=() pci= o
 	while getopts n:t:f:p o; do
@@ -135,26 +152,40 @@ run() {
 	[[ -s $dir/initrd ]] || build
 	local work rank start=$SECONDS processors=$((3 - size))
 	work=$(mktemp -d)
-	local pids=()
+	local pids=() try
 	trap 'for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done; rm -rf "$work"' EXIT
-	for ((rank = 0; rank < size; rank++)); do
-		local own=$work/$rank net=()
-		mkdir "$own"
-		((${#files[@]} == 0)) || cp "${files[@]}" "$own"
-		guest "$rank" "$size" "$@" >"$own/guest"
-		if ((size == 2)); then
-			net=(-netdev "dgram,id=wire,local.type=unix,local.path=$work/wire$rank,remote.type=unix,remote.path=$work/wire$((1 - rank))"
-				-device "virtio-net-pci,bus=pcie.0,netdev=wire,mac=52:54:00:77:00:0$rank,romfile=,host_mtu=4200")
+	for ((try = 1; ; try++)); do
+		for ((rank = 0; rank < size; rank++)); do
+			local own=$work/$rank net=()
+			rm -rf "$own"
+			mkdir "$own"
+			((${#files[@]} == 0)) || cp "${files[@]}" "$own"
+			guest "$rank" "$size" "$@" >"$own/guest"
+			if ((size == 2)); then
+				rm -f "$work/wire$rank"
+				net=(-netdev "dgram,id=wire,local.type=unix,local.path=$work/wire$rank,remote.type=unix,remote.path=$work/wire$((1 - rank))"
+					-device "virtio-net-pci,bus=pcie.0,netdev=wire,mac=52:54:00:77:00:0$rank,romfile=,host_mtu=4200")
+			fi
+			local machine=(-smp "$processors" -m 1024)
+			((${#devices[@]} == 0)) || machine=()
+			timeout -k 2 "$limit" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max "${machine[@]}" -nodefaults -no-user-config -no-reboot \
+				-display none -kernel "$dir/kernel" -initrd "$dir/initrd" \
+				-append "console=ttyS0 quiet panic=-1 nokaslr mitigations=off tsc=reliable no_timer_check random.trust_cpu=on" -serial "file:$own/console" \
+				-fsdev "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap" -device virtio-9p-pci,fsdev=host,mount_tag=host,bus=pcie.0 \
+				-fsdev "local,id=work,path=$own,security_model=none,multidevs=remap" -device virtio-9p-pci,fsdev=work,mount_tag=work,bus=pcie.0 \
+				"${net[@]}" "${devices[@]}" -device virtio-rng-pci,bus=pcie.0 2>"$own/qemu" &
+			pids+=($!)
+		done
+		if booted || ((try == 3)); then
+			break
 		fi
-		local machine=(-smp "$processors" -m 1024)
-		((${#devices[@]} == 0)) || machine=()
-		timeout -k 2 "$limit" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max "${machine[@]}" -nodefaults -no-user-config -no-reboot \
-			-display none -kernel "$dir/kernel" -initrd "$dir/initrd" \
-			-append "console=ttyS0 quiet panic=-1 nokaslr mitigations=off tsc=reliable no_timer_check random.trust_cpu=on" -serial "file:$own/console" \
-			-fsdev "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap" -device virtio-9p-pci,fsdev=host,mount_tag=host,bus=pcie.0 \
-			-fsdev "local,id=work,path=$own,security_model=none,multidevs=remap" -device virtio-9p-pci,fsdev=work,mount_tag=work,bus=pcie.0 \
-			"${net[@]}" "${devices[@]}" -device virtio-rng-pci,bus=pcie.0 2>"$own/qemu" &
-		pids+=($!)
+		printf 'testvm: not up after %d s, once more\n' "$boot"
+		for ((rank = 0; rank < size; rank++)); do
+			tail -n 5 "$work/$rank/console" "$work/$rank/qemu" 2>/dev/null || true
+			kill "${pids[rank]}" 2>/dev/null || true
+			wait "${pids[rank]}" || true
+		done
+		pids=()
 	done
 	local worst=0 status
 	for ((rank = 0; rank < size; rank++)); do
