@@ -36,8 +36,8 @@ type config struct {
 // carries small frames only. More help where packets are lost. It must be equal in the whole group.
 func Conns(n int) Option { return func(c *config) { c.Settings.Conns = n } }
 
-// Window sets how many frames of a link may be on the way in each direction, 1 to 256; the default is 8. More
-// are needed where bandwidth times delay is more than 2 MiB a link. It must be equal in the whole group.
+// Window sets how many frames of a link may be on the way in each direction, 1 to 256; the default is 128. More
+// are needed where bandwidth times delay is more than 12 MiB a link. It must be equal in the whole group.
 func Window(frames int) Option { return func(c *config) { c.Settings.Window = frames } }
 
 // DialTimeout sets how long a peer may take to answer before it counts as lost; the default is 20 seconds.

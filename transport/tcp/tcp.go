@@ -71,13 +71,7 @@ func (t *Transport) Listen(ctx context.Context, group string, rank int, bell tra
 }
 
 func (t *Transport) listenAs(ctx context.Context, group string, rank int, bell transport.Bell) (*stripe.Endpoint, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if rank < 0 || rank > stripe.MaxRank || bell == nil {
-		return nil, fmt.Errorf("rank %d, bell %v: need a rank of 0 to %d and a bell", rank, bell, stripe.MaxRank)
-	}
-	release, err := t.ranks.Take(group, rank)
+	release, err := t.ranks.Take(ctx, group, rank, bell)
 	if err != nil {
 		return nil, err
 	}

@@ -13,10 +13,12 @@ import (
 
 // Limits and defaults of the settings.
 const (
-	MaxConns      = 32
-	MaxWindow     = 256
-	DefaultConns  = 4
-	DefaultWindow = 8
+	MaxConns     = 32
+	MaxWindow    = 256
+	DefaultConns = 4
+	// DefaultWindow is what 1 Gbit/s carries in a round trip of 100 ms, in frames of 128 KiB as the planner cuts them, and a third
+	// more. A window is memory only while frames are on the way.
+	DefaultWindow = 128
 	// DefaultTimeout is of dialling. A peer that refuses says so at once, and the deadline of an operation holds in any case; what
 	// takes long is the handshakes of many ranks that start at the same time on few cores.
 	DefaultTimeout = 20 * time.Second
@@ -130,8 +132,15 @@ type rankKey struct {
 	rank  int
 }
 
-// Take takes a rank of a group, or returns [transport.ErrExists]. What it returns gives the rank back.
-func (r *Ranks) Take(group string, rank int) (release func(), err error) {
+// Take takes a rank of a group for an endpoint with that bell, or returns [transport.ErrExists], ctx's error, or what is wrong
+// with the arguments. What it returns gives the rank back.
+func (r *Ranks) Take(ctx context.Context, group string, rank int, bell transport.Bell) (release func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if rank < 0 || rank > MaxRank || bell == nil {
+		return nil, fmt.Errorf("rank %d, bell %v: need a rank of 0 to %d and a bell", rank, bell, MaxRank)
+	}
 	key := rankKey{group, rank}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,11 +20,10 @@ const (
 // An outSlot holds a posted frame until it is written.
 type outSlot struct {
 	state    slotState
-	borrowed bool // payload belongs to the caller
+	borrowed bool // payload belongs to the caller, else to the pool
 	seq      uint64
 	header   transport.Header
 	payload  []byte
-	copied   []byte // memory of the slot, for small payloads
 }
 
 // An inSlot holds an arrived frame until it is released.
@@ -111,8 +110,8 @@ func (l *link) Post(h *transport.Header, payload []byte) (bool, error) {
 	s.state, s.seq, s.header = slotQueued, seq, *h
 	if len(payload) <= small {
 		// A copy costs less than to wake the owner once more when the frame is written.
-		s.copied = append(s.copied[:0], payload...)
-		s.payload, s.borrowed = s.copied, false
+		s.payload, s.borrowed = l.peer.ep.pool.get(len(payload)), false
+		copy(s.payload, payload)
 	} else {
 		s.payload, s.borrowed = payload, true
 	}
@@ -168,16 +167,23 @@ func (l *link) take(seq uint64) (h transport.Header, payload []byte, ok bool) {
 func (l *link) wrote(seq uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := &l.out[seq%uint64(len(l.out))]
-	s.state, s.borrowed, s.payload = slotFree, false, nil
+	l.vacate(&l.out[seq%uint64(len(l.out))])
 	l.advance()
+}
+
+// vacate frees a slot. mu is held.
+func (l *link) vacate(s *outSlot) {
+	if !s.borrowed {
+		l.peer.ep.pool.put(s.payload)
+	}
+	s.state, s.borrowed, s.payload = slotFree, false, nil
 }
 
 // drop forgets the frames that wait to be written. mu is held.
 func (l *link) drop() {
 	for i := range l.out {
 		if s := &l.out[i]; s.state == slotQueued {
-			s.state, s.borrowed, s.payload = slotFree, false, nil
+			l.vacate(s)
 			l.dropped++
 		}
 	}

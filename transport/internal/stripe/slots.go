@@ -6,11 +6,11 @@ import (
 	"github.com/ringtree/ringtree/transport"
 )
 
-// The pool keeps payload memory between frames, in three sizes, so that a link of small frames does not cost
+// The pool keeps payload memory between frames, in a few sizes, so that a link of small frames does not cost
 // megabytes. What it hands out is bounded by the windows, what it keeps by kept.
 var (
-	classes = [...]int{small, 64 << 10, transport.MaxPayload}
-	kept    = [...]int{256, 64, 64} // slots
+	classes = [...]int{small, 64 << 10, 128 << 10, transport.MaxPayload}
+	kept    = [...]int{256, 64, DefaultWindow, 64} // slots
 )
 
 // A pool is safe for concurrent use.
