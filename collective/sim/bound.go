@@ -19,12 +19,12 @@ func (e *BoundError) Error() string {
 //
 // Of bandwidth: seen as so many groups (ranks, hosts, racks, sites), every byte of an all-reduce has to cross between groups
 // at least 2(groups-1) times, one way to be reduced and one way back (P. Patarasuk and X. Yuan, JPDC 2009), and that of the
-// others half as often; the ports that cross share this at best evenly.
+// others half as often; the ports that cross, or at the level Congestion the wires, share this at best evenly.
 //
 // Of latency: something that one rank knows has to reach all (or, the other way round, something of all has to reach one). When
 // a rank can send every s, and a message takes L, the number of ranks that can know it grows as xᵗ with x⁻ˢ + x⁻ᴸ = 1, so it takes
 // log n/log x; that is L·log₂ n for s = L.
-func (m *model) bound(cfg *config, n int, bytes int64) Time {
+func (m *model) bound(cfg *config, n int, bytes int64, shared *traffic) Time {
 	if n == 1 || len(m.classes) == 0 {
 		return 0
 	}
@@ -53,12 +53,20 @@ func (m *model) bound(cfg *config, n int, bytes int64) Time {
 	for _, cut := range []struct {
 		groups int
 		least  topology.Level
-	}{{n, topology.Device}, {m.g.Hosts(), topology.Rack}, {m.g.Racks(), topology.Site}, {m.g.Sites(), topology.World}} {
+		span   topology.Span
+	}{
+		{n, topology.Device, topology.SpanSocket}, {m.g.Hosts(), topology.Rack, topology.SpanHost},
+		{m.g.Racks(), topology.Site, topology.SpanRack}, {m.g.Sites(), topology.World, topology.SpanSite},
+	} {
 		ports := float64(n)
 		if cfg.wires == PairWires {
 			ports *= float64(n - 1)
 		}
-		if r := ports * (rate(cut.least, true) + rate(cut.least, false)); r > 0 {
+		r := ports * (rate(cut.least, true) + rate(cut.least, false))
+		if shared != nil {
+			r = shared.capacity[cut.span]
+		}
+		if r > 0 {
 			t = max(t, crossings*float64(cut.groups-1)*float64(bytes)/r)
 		}
 	}

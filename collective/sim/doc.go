@@ -24,6 +24,13 @@
 // and sums, in closed form where there is one. Its results are those of Messages on every rank, to the tick; the tests compare
 // them.
 //
+// [Congestion] routes every message over the graph's [topology.Network], or one with faults ([Wired]): by hash, as one flow or several, or
+// sprayed ([Routed]). Transfers under way at once share wires max-min fairly: two flows on a wire have half of it each, and
+// what one of them cannot use, because it is held up elsewhere, the other has. So hashes collide, many senders to one receiver halt
+// each other, and tiers that are oversubscribed are. Messages of one lane between two ranks go one after the other. Rates are worked out
+// anew at every change for small runs, more rarely for larger ones ([Refresh]), and in the largest once for all messages that are as many
+// steps from the beginning ([Rounds]). [Rates] answers for transfers without a schedule.
+//
 // # What is checked
 //
 // Every schedule is checked on symbols before it is run: in full up to 32 ranks, beyond by following a sample of chunks with
@@ -32,6 +39,6 @@
 //
 // # What is left out
 //
-// Packets, retransmissions and the caches of processors. Links have no contention beyond the ports of ranks; a link
-// that many share is in the cost of its tier.
+// Packets, their queues in switches, retransmissions and the caches of processors. But for Congestion, links have no contention beyond
+// the ports of ranks; a link that many share is in the cost of its tier.
 package sim

@@ -70,3 +70,42 @@ func Example_crossover() {
 	// 64 KiB: tree
 	// 4 GiB: ring
 }
+
+// Losing one of a pod's four spines costs at most a third here, and halving and doubling goes on.
+func Example_lostSpine() {
+	g, err := topology.Preset("clos2", 64, map[string]string{"hosts-per-rack": "1", "oversub": "2"})
+	if err != nil {
+		panic(err)
+	}
+	s, err := plan.New(g).Build(plan.Variant{Algorithm: plan.HalvingDoubling}, plan.Request{Collective: schedule.AllReduce})
+	if err != nil {
+		panic(err)
+	}
+	whole, err := g.Network()
+	if err != nil {
+		panic(err)
+	}
+	faults, err := whole.ParseFault("world0.3")
+	if err != nil {
+		panic(err)
+	}
+	broken, err := whole.With(faults...)
+	if err != nil {
+		panic(err)
+	}
+	spray := sim.Routed(8, topology.Choice{Spread: true})
+	before, err := sim.Run(g, s, 64<<20, sim.Wired(whole), spray)
+	if err != nil {
+		panic(err)
+	}
+	after, err := sim.Run(g, s, 64<<20, sim.Wired(broken), spray)
+	if err != nil {
+		panic(err)
+	}
+	cost := float64(after.Time)/float64(before.Time) - 1
+	fmt.Println("costs something:", cost > 0.01)
+	fmt.Println("more than expected:", cost > 1.0/3)
+	// Output:
+	// costs something: true
+	// more than expected: false
+}

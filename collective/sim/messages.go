@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 
@@ -18,6 +19,8 @@ const (
 	taken                  // a receiver is done with a slice, and tells the sender
 	asks                   // a sender wants to know whether the receive is posted
 	goes                   // and hears that it is
+	departs                // a transfer begins
+	drained                // a transfer may have ended
 )
 
 // An actor is what the clock knows of a rank.
@@ -47,6 +50,8 @@ type stepper struct {
 	asked   []uint32 // by entry: slices that were asked for; nil when nothing is
 	granted []uint32
 	pairs   map[pair]Time // when a wire is free, where wires are a pair's
+	traffic *traffic      // at Congestion
+	rounds  *rounds       // where it goes by rounds
 	q       *queue
 	stack   []schedule.Lane
 	batch   []event // of one time
@@ -149,7 +154,10 @@ func (x *stepper) run() error {
 	x.f.Reset()
 	for r := range x.actors {
 		x.actors[r].inbox = -1
-		x.q.push(event{at: x.cfg.late[x.f.Of(int32(r))], rank: int32(r), kind: begins, rec: -1})
+		x.push(event{at: x.cfg.late[x.f.Of(int32(r))], rank: int32(r), kind: begins, rec: -1})
+	}
+	if x.rounds != nil {
+		x.byRounds()
 	}
 	for n := 0; x.err == nil && x.q.n > 0; {
 		x.batch = x.q.take(x.batch[:0])
@@ -158,6 +166,9 @@ func (x *stepper) run() error {
 			x.cfg.progress(1 - float64(x.left)/float64(x.f.Steps()))
 		}
 		x.together()
+		if x.traffic != nil && x.err == nil {
+			x.share()
+		}
 	}
 	if x.err == nil && x.left > 0 {
 		x.err = x.stuck()
@@ -165,7 +176,16 @@ func (x *stepper) run() error {
 	return x.err
 }
 
-// together handles the events of one time. Those of one rank go in the order of what they are about, so that the outcome
+// push puts an event into the queue, or into the next round.
+func (x *stepper) push(e event) {
+	if x.rounds != nil {
+		x.rounds.events = append(x.rounds.events, e)
+		return
+	}
+	x.q.push(e)
+}
+
+// together handles the events of one time, or of one round. Those of one rank go in the order of what they are about, so that the outcome
 // does not depend on how ranks are numbered, and classes of ranks come out as their members do.
 func (x *stepper) together() {
 	batch := x.batch
@@ -196,6 +216,9 @@ func (x *stepper) together() {
 				x.mine = append(x.mine, batch[i])
 			}
 			slices.SortFunc(x.mine, func(a, b event) int {
+				if a.at != b.at { // of a round
+					return cmp.Compare(a.at, b.at)
+				}
 				if a.entry != b.entry {
 					return cmp.Compare(a.entry, b.entry)
 				}
@@ -212,6 +235,14 @@ func (x *stepper) together() {
 }
 
 func (x *stepper) handle(e event) {
+	switch e.kind {
+	case departs:
+		x.begin(int32(e.entry))
+		return
+	case drained:
+		x.ended(int32(e.entry))
+		return
+	}
 	a := &x.actors[e.rank]
 	if x.cfg.dead != nil {
 		if at, dies := x.cfg.dead[x.f.Of(e.rank)]; dies && e.at >= at {
@@ -414,7 +445,7 @@ func (x *stepper) send(r int32, l schedule.Lane, st schedule.FleetStep, c *sched
 	}
 	if k.cost.Eager > 0 && bytes > k.cost.Eager {
 		e.at, e.kind = a.cpu+k.cost.Latency, asks
-		x.q.push(e)
+		x.push(e)
 		return
 	}
 	x.transmit(r, x.class[entry], bytes, e, c.Match+st.Op, st.Slice)
@@ -424,6 +455,16 @@ func (x *stepper) send(r int32, l schedule.Lane, st schedule.FleetStep, c *sched
 func (x *stepper) transmit(from int32, class uint8, bytes int64, e event, op, slice int32) {
 	k := &x.m.classes[class].cost
 	e.kind, e.class = arrives, class
+	if x.traffic != nil {
+		a, port, most := &x.actors[from], k.port(), math.Inf(1)
+		if x.cfg.override != nil && k.PerByte > 0 {
+			most = (1 << 20) / float64(k.PerByte)
+		}
+		leaves := max(e.at, a.out[port])
+		a.out[port] = leaves + k.Gap
+		x.enter(from, most, bytes, e, op, slice, leaves)
+		return
+	}
 	e.wire = x.slowed(from, k.PerByte.Of(bytes))
 	if x.noise != nil {
 		e.wire += x.noise.of(x.f.Of(e.rank), schedule.Lane(e.lane), op, slice, k.Latency+e.wire)
@@ -511,7 +552,7 @@ func (x *stepper) release(r int32, l schedule.Lane, entry uint32, k int32, at Ti
 	if len(lc.Wakes) > 0 {
 		own, first := x.f.Lane(r, l)
 		if code, _, ok := lc.Find(own.Codes[entry-first].Match + k); ok && !lc.Codes[code].Eager {
-			x.q.push(event{at: at, rank: peer, entry: base + uint32(code), lane: uint16(l.Opposite()), kind: taken, rec: -1})
+			x.push(event{at: at, rank: peer, entry: base + uint32(code), lane: uint16(l.Opposite()), kind: taken, rec: -1})
 		}
 		return
 	}
@@ -526,7 +567,7 @@ func (x *stepper) grant(r int32, l schedule.Lane, c *schedule.Code, entry uint32
 	}
 	x.granted[entry] = tick + 1
 	k := &x.m.classes[x.class[entry]].cost
-	x.q.push(event{
+	x.push(event{
 		at: x.actors[r].cpu + k.Overhead + k.Latency, rank: x.f.Peer(entry), entry: entry, rec: int32(tick), lane: uint16(l), kind: goes,
 	})
 }

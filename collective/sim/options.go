@@ -14,16 +14,19 @@ type Level uint8
 
 // The levels.
 const (
-	// Auto is Classes where that is exact, else Messages.
+	// Auto is Classes where that is exact, else Messages; and Congestion where [Routed] or [Wired] asks for it.
 	Auto Level = iota
 	// Classes runs ranks that the schedule and the topology make interchangeable as one, and rings as a recurrence. It is exact:
 	// the result is that of Messages to the tick.
 	Classes
 	// Messages runs every message of every rank.
 	Messages
+	// Congestion runs every message as a transfer along the wires of the graph's [topology.Network]. Transfers that are under way
+	// at once share wires max-min fairly.
+	Congestion
 )
 
-var levelNames = [...]string{"auto", "classes", "messages"}
+var levelNames = [...]string{"auto", "classes", "messages", "congestion"}
 
 func (l Level) String() string {
 	if int(l) < len(levelNames) {
@@ -78,6 +81,12 @@ type config struct {
 	stepped   bool
 	limit     int64
 	progress  func(done float64)
+	net       *topology.Network
+	routed    bool
+	flows     int
+	choice    topology.Choice
+	refresh   float64
+	rounds    bool
 	bad       error
 }
 
@@ -85,9 +94,21 @@ type config struct {
 type Option func(*config)
 
 func newConfig(opts []Option) (*config, error) {
-	c := &config{contract: schedule.Contract{Collective: schedule.AllReduce}, elem: 4, slice: -1, verify: true}
+	c := &config{contract: schedule.Contract{Collective: schedule.AllReduce}, elem: 4, slice: -1, verify: true, flows: 1, refresh: -1}
 	for _, o := range opts {
 		o(c)
+	}
+	if c.routed || c.net != nil {
+		switch c.level {
+		case Auto:
+			c.level = Congestion
+		case Congestion:
+		default:
+			c.refuse("routes at the level of %v, which has none", c.level)
+		}
+	}
+	if c.level == Congestion && c.wires != PortWires {
+		c.refuse("messages queue for wires of their own or share those of the network, not both")
 	}
 	return c, c.bad
 }
@@ -231,3 +252,35 @@ func Limit(operations int64) Option { return func(c *config) { c.limit = operati
 
 // Progress is told now and then which part of a run by messages is done.
 func Progress(f func(done float64)) Option { return func(c *config) { c.progress = f } }
+
+// Routed says how messages find their way at the level [Congestion]: each is so many flows, at least 1, which are routed as c says, by
+// hash (ECMP) or dealt over all switches (spraying), and which together carry it, each as fast as it can. The default is one
+// flow by hash.
+func Routed(flows int, c topology.Choice) Option {
+	return func(o *config) {
+		if flows < 1 || flows > maxFlows {
+			o.refuse("%d flows a pair", flows)
+		}
+		o.routed, o.flows, o.choice = true, flows, c
+	}
+}
+
+// Wired replaces the network of the level [Congestion], which is the graph's, by one of as many ranks: by the graph's with faults, say.
+func Wired(n *topology.Network) Option { return func(c *config) { c.net = n } }
+
+// Refresh says how often the level [Congestion] works out rates: when as many transfers have begun or ended since as this part
+// of those under way; at 0 whenever one has. The default is that for up to 181 flows at a time, and rises with their number, to 2.
+func Refresh(part float64) Option {
+	return func(c *config) {
+		if !(part >= 0 && part <= 1000) {
+			c.refuse("a refresh of %g", part)
+			return
+		}
+		c.refresh = part
+	}
+}
+
+// Rounds makes the level [Congestion] go by rounds, as it does where it has more than 2¹⁸ flows to run and [Refresh] does not say otherwise: the
+// messages that nothing stops at first, those that these make possible, and so on. The messages of a round share the wires
+// as if all of them began and ended together; when each of them does is worked out as ever.
+func Rounds() Option { return func(c *config) { c.rounds = true } }

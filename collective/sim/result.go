@@ -39,6 +39,14 @@ type Result struct {
 	Bound  Time   // below which no run can be
 	Tiers  [levels]Traffic
 	Ports  []Port // the busiest, busiest first
+
+	// Of runs at the level Congestion: what the network's layers carried, the busiest wires, busiest first, and what every wire
+	// carried, by topology.WireID. A transfer of several flows counts on their wires in proportion to the rates that they ended
+	// with.
+	Layers []LayerLoad
+	Wires  []WireLoad
+	Load   []int64
+
 	// Digest is a hash of Finish and Tiers: equal runs have equal ones, on every machine.
 	Digest uint64
 

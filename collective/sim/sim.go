@@ -27,6 +27,7 @@ type Simulation struct {
 	model   *model
 	fleet   *schedule.Fleet
 	class   []uint8
+	traffic *traffic // at Congestion
 	checked Check
 }
 
@@ -77,7 +78,28 @@ func New(g *topology.Graph, s schedule.Schedule, opts ...Option) (*Simulation, e
 	if m.fleet, err = schedule.NewFleet(s, schedule.Slicing{}, cfg.limit); err != nil {
 		return nil, err
 	}
-	return m, m.classify()
+	if err = m.classify(); err == nil && cfg.level == Congestion {
+		err = m.wire()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// wire makes the network ready.
+func (m *Simulation) wire() error {
+	net := m.cfg.net
+	if net == nil {
+		var err error
+		if net, err = m.g.Network(); err != nil {
+			return err
+		}
+	} else if net.Graph().Size() != m.g.Size() {
+		return &OptionError{fmt.Sprintf("a network of %d ranks for a graph of %d", net.Graph().Size(), m.g.Size())}
+	}
+	m.traffic = newTraffic(newFabric(net, m.cfg.flows, m.cfg.choice), m.fleet, m.cfg.refresh)
+	return nil
 }
 
 // named returns the ranks that options name.
@@ -128,6 +150,9 @@ func (m *Simulation) classify() error {
 // stepByEvents is up to how many steps a ring is run by events when every message is wanted.
 const stepByEvents = 1 << 22
 
+// roundsFrom is from how many flows on a run goes by rounds.
+const roundsFrom = 1 << 18
+
 // foldFrom is from how many steps on classes are looked for.
 const foldFrom = 1 << 12
 
@@ -151,7 +176,7 @@ func (m *Simulation) Run(bytes int64) (*Result, error) {
 	if err := m.run(res, &size); err != nil {
 		return nil, err
 	}
-	res.Bound = m.model.bound(m.cfg, res.Ranks, bytes)
+	res.Bound = m.model.bound(m.cfg, res.Ranks, bytes, m.traffic)
 	res.sum()
 	if res.Time < res.Bound {
 		return nil, &BoundError{res.Time, res.Bound}
@@ -198,16 +223,26 @@ func (m *Simulation) run(res *Result, size *sizes) error {
 		}
 	}
 	x := newStepper(m.fleet, m.model, cfg, m.class, *size)
+	res.Method = "messages"
+	if x.traffic = m.traffic; x.traffic != nil {
+		x.traffic.reset()
+		res.Method = "transfers"
+		if cfg.rounds || cfg.refresh < 0 && res.Steps/2*int64(cfg.flows) > roundsFrom {
+			x.rounds, res.Method = &rounds{}, "transfers, by rounds"
+		}
+	}
 	if err := x.run(); err != nil {
 		return err
 	}
-	res.Method = "messages"
 	res.Finish = make([]Time, res.Ranks)
 	for r := range res.Finish {
 		res.Finish[r] = x.actors[r].end
 		res.port(topology.Rank(r), x.actors[r].busy)
 	}
 	res.Tiers = x.tiers
+	if x.traffic != nil {
+		x.traffic.report(res)
+	}
 	if res.log = x.log; res.log != nil {
 		res.log.last = x.binding
 	}

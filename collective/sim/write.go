@@ -39,6 +39,23 @@ type jsonTier struct {
 	Bytes    int64  `json:"bytes"`
 }
 
+type jsonLayer struct {
+	Layer string  `json:"layer"`
+	Wires int     `json:"wires"`
+	Used  int     `json:"used"`
+	Bytes int64   `json:"bytes"`
+	Mean  float64 `json:"mean_busy"`
+	Most  float64 `json:"most_busy"`
+	Heat  [10]int `json:"heat"`
+}
+
+type jsonWire struct {
+	From  string  `json:"from"`
+	To    string  `json:"to"`
+	Bytes int64   `json:"bytes"`
+	Busy  float64 `json:"busy"`
+}
+
 type jsonPort struct {
 	Rank int     `json:"rank"`
 	Port string  `json:"port"`
@@ -57,26 +74,36 @@ func (r *Result) MarshalJSON() ([]byte, error) {
 	for _, p := range r.Ports {
 		ports = append(ports, jsonPort{int(p.Rank), p.name(), float64(p.Busy) / 1e6})
 	}
+	var layers []jsonLayer
+	for _, l := range r.Layers {
+		layers = append(layers, jsonLayer{l.Layer.Span.String(), l.Wires, l.Used, l.Bytes, l.Mean, l.Most, l.Heat})
+	}
+	var wires []jsonWire
+	for _, w := range r.Wires {
+		wires = append(wires, jsonWire{w.From, w.To, w.Bytes, w.Busy})
+	}
 	return json.Marshal(struct {
-		Collective string     `json:"collective"`
-		Ranks      int        `json:"ranks"`
-		Bytes      int64      `json:"bytes"`
-		Time       float64    `json:"time_us"`
-		AlgBW      float64    `json:"algbw_gbs"`
-		BusBW      float64    `json:"busbw_gbs"`
-		First      float64    `json:"first_us"`
-		Bound      float64    `json:"bound_us"`
-		Level      string     `json:"level"`
-		Method     string     `json:"method"`
-		Classes    int        `json:"classes"`
-		Checked    string     `json:"checked"`
-		Messages   int64      `json:"messages"`
-		Tiers      []jsonTier `json:"tiers"`
-		Ports      []jsonPort `json:"busiest_ports"`
-		Digest     string     `json:"digest"`
+		Collective string      `json:"collective"`
+		Ranks      int         `json:"ranks"`
+		Bytes      int64       `json:"bytes"`
+		Time       float64     `json:"time_us"`
+		AlgBW      float64     `json:"algbw_gbs"`
+		BusBW      float64     `json:"busbw_gbs"`
+		First      float64     `json:"first_us"`
+		Bound      float64     `json:"bound_us"`
+		Level      string      `json:"level"`
+		Method     string      `json:"method"`
+		Classes    int         `json:"classes"`
+		Checked    string      `json:"checked"`
+		Messages   int64       `json:"messages"`
+		Tiers      []jsonTier  `json:"tiers"`
+		Ports      []jsonPort  `json:"busiest_ports"`
+		Layers     []jsonLayer `json:"layers,omitempty"`
+		Wires      []jsonWire  `json:"busiest_wires,omitempty"`
+		Digest     string      `json:"digest"`
 	}{
 		r.Contract.String(), r.Ranks, r.Bytes, float64(r.Time) / 1e6, r.AlgBW() / 1e9, r.BusBW() / 1e9, float64(r.First) / 1e6, float64(r.Bound) / 1e6,
-		r.Level.String(), r.Method, r.Classes, string(r.Checked), r.Messages(), tiers, ports, fmt.Sprintf("%016x", r.Digest),
+		r.Level.String(), r.Method, r.Classes, string(r.Checked), r.Messages(), tiers, ports, layers, wires, fmt.Sprintf("%016x", r.Digest),
 	})
 }
 

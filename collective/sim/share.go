@@ -1,0 +1,481 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/ringtree/ringtree/topology"
+)
+
+// A Pair is two ranks, one of which sends to the other.
+type Pair struct{ From, To topology.Rank }
+
+// A RouteError is two ranks between which a network has no way left.
+type RouteError struct{ Pair }
+
+func (e *RouteError) Error() string {
+	return fmt.Sprintf("sim: no route from rank %d to rank %d", e.From, e.To)
+}
+
+// Rates returns what each of some transfers gets, in bytes a second, when all of them are under way at once and share the
+// wires of a network max-min fairly: no flow could have more without taking from one that has no more than it. Each transfer is
+// so many flows (0 is 1), which take the routes that c gives them; +Inf is the rate of one that uses no wire. It fails with a
+// [*RouteError] or an [*OptionError].
+func Rates(n *topology.Network, transfers []Pair, flows int, c topology.Choice) ([]float64, error) {
+	if flows = max(flows, 1); flows > maxFlows {
+		return nil, &OptionError{fmt.Sprintf("%d flows a pair", flows)}
+	}
+	f := newFabric(n, flows, c)
+	slots := make([]int32, len(transfers))
+	for i, p := range transfers {
+		if size := n.Graph().Size(); p.From < 0 || p.To < 0 || int(p.From) >= size || int(p.To) >= size {
+			return nil, &OptionError{fmt.Sprintf("a transfer from rank %d to rank %d of %d", p.From, p.To, size)}
+		}
+		slots[i] = f.slot()
+		if !f.route(slots[i], p.From, p.To) {
+			return nil, &RouteError{p}
+		}
+		f.add(slots[i])
+	}
+	f.solve()
+	rates := make([]float64, len(transfers))
+	for i, s := range slots {
+		rates[i] = f.transfers[s].rate * 1e12
+	}
+	return rates, nil
+}
+
+// maxFlows bounds the flows of a transfer.
+const maxFlows = 1 << 10
+
+// A transfer is a message on its way over the wires.
+type transfer struct {
+	left  float64 // bytes, at since
+	rate  float64 // bytes a picosecond
+	most  float64 // what it can have at most, whatever the wires have
+	since Time
+	due   Time  // when its end is in the queue
+	began Time  // when its first byte left
+	at    int32 // place among the active ones, or -1
+	next  int32 // what waits for it on its connection, or -1
+	from  int32
+	op    int32 // of its receiver
+	slice int32
+	bytes int64
+	e     event
+	wires []topology.WireID // of flow after flow, the last wire of each as its complement
+	flows []float64         // rates
+}
+
+// A fabric is the wires of a network and the transfers that share them.
+type fabric struct {
+	net    *topology.Network
+	choice topology.Choice
+	k      int       // flows a transfer
+	rate   []float64 // by wire: bytes a picosecond
+	live   []int32   // by wire: flows under way
+	used   []float64 // by wire: what they have together
+	load   []float64 // by wire: bytes of transfers that have ended
+	layer  []uint8   // by wire
+	// By span: what can leave its groups at once, in bytes a picosecond; of SpanSocket what can leave the ranks. Every byte
+	// between two groups goes up, or straight across, in a layer of at least the next span.
+	capacity  [topology.SpanWorld + 1]float64
+	transfers []transfer
+	free      []int32
+	active    []int32
+
+	// Of one solution, kept for the next.
+	link   []int32   // by wire: its number among the shared ones, from 1
+	number []int32   // wires by that number
+	room   []float64 // by number: bytes a picosecond that are not given away
+	open   []int32   // by number: flows without a rate
+	first  []int32   // by number: of its flows in member
+	member []int32
+	path   []int32 // shared wires by number, flow after flow
+	from   []int32 // by flow: its first in path
+	given  []float64
+	top    []float64 // by flow: the most that it can have
+	heap   []share
+	head   [shareBuckets]int32
+	next   []int32 // by number, then by flow: the next in a bucket
+}
+
+// A share is what a wire could give each of its open flows, or what a flow can have at most.
+type share struct {
+	rate float64
+	item int32
+}
+
+func newFabric(n *topology.Network, flows int, c topology.Choice) *fabric {
+	wires := n.Wires()
+	f := &fabric{
+		net: n, choice: c, k: flows, rate: make([]float64, wires), live: make([]int32, wires), used: make([]float64, wires), link: make([]int32, wires),
+		layer: make([]uint8, wires),
+	}
+	layers := n.Layers()
+	for w := range f.rate {
+		wire := n.Wire(topology.WireID(w))
+		f.rate[w], f.layer[w] = wire.Rate*1e-12, uint8(wire.Layer)
+		l := &layers[wire.Layer]
+		if int(wire.From) < n.Graph().Size() {
+			f.capacity[topology.SpanSocket] += f.rate[w]
+		}
+		if l.Wiring == topology.Mesh || l.Wiring == topology.Torus || wire.From < wire.To {
+			for s := topology.SpanHost; s < l.Span; s++ {
+				f.capacity[s] += f.rate[w]
+			}
+		}
+	}
+	return f
+}
+
+// slot returns the number of an unused transfer.
+func (f *fabric) slot() int32 {
+	if k := len(f.free); k > 0 {
+		s := f.free[k-1]
+		f.free = f.free[:k-1]
+		return s
+	}
+	f.transfers = append(f.transfers, transfer{})
+	return int32(len(f.transfers) - 1)
+}
+
+// route finds the wires of a transfer. It reports false where there is no way.
+func (f *fabric) route(slot int32, a, b topology.Rank) bool {
+	t := &f.transfers[slot]
+	t.wires, t.at, t.next, t.most = t.wires[:0], -1, -1, math.Inf(1)
+	if t.flows == nil {
+		t.flows = make([]float64, f.k)
+	}
+	c := f.choice
+	for k := range f.k {
+		c.Flow = f.choice.Flow + k
+		from := len(t.wires)
+		out, ok := f.net.Route(t.wires, a, b, c)
+		if !ok {
+			return false
+		}
+		if t.wires = out; len(out) > from {
+			out[len(out)-1] = ^out[len(out)-1]
+		}
+	}
+	return true
+}
+
+// add puts a transfer among those that share.
+func (f *fabric) add(slot int32) {
+	t := &f.transfers[slot]
+	t.at = int32(len(f.active))
+	f.active = append(f.active, slot)
+	for _, w := range t.wires {
+		if w < 0 {
+			w = ^w
+		}
+		f.live[w]++
+	}
+}
+
+// remove takes it out again, when it has sent all, and counts what it has sent.
+func (f *fabric) remove(slot int32) {
+	t := &f.transfers[slot]
+	last := f.active[len(f.active)-1]
+	f.active[t.at] = last
+	f.transfers[last].at = t.at
+	f.active = f.active[:len(f.active)-1]
+	t.at = -1
+	f.leave(t)
+}
+
+// leave takes a transfer from its wires and counts what it has sent.
+func (f *fabric) leave(t *transfer) {
+	k := 0
+	for _, w := range t.wires {
+		end := w < 0
+		if end {
+			w = ^w
+		}
+		f.live[w]--
+		f.used[w] -= t.flows[k]
+		if f.load != nil {
+			f.load[w] += float64(t.bytes) * (t.flows[k] / t.rate)
+		}
+		if end {
+			k++
+		}
+	}
+}
+
+// join gives a transfer that begins between two solutions, and is among the active ones, what is left of each of its wires.
+func (f *fabric) join(slot int32) {
+	t := &f.transfers[slot]
+	if len(t.wires) == 0 {
+		t.rate = t.most
+		return
+	}
+	t.rate = 0
+	from := 0
+	for k := range t.flows {
+		r := t.most / float64(f.k)
+		end := from
+		for done := false; !done; end++ {
+			w := t.wires[end]
+			if done = w < 0; done {
+				w = ^w
+			}
+			left := f.rate[w] - f.used[w]
+			if left < f.rate[w]/1024 {
+				left = 0
+			}
+			r = min(r, left)
+		}
+		for _, w := range t.wires[from:end] {
+			f.used[max(w, ^w)] += r
+		}
+		t.flows[k] = r
+		t.rate += r
+		from = end
+	}
+}
+
+// rounded drops what rounding errors of sums may differ in, so that transfers which are alike end together.
+func rounded(r float64) float64 {
+	const low = 1<<22 - 1
+	if math.IsInf(r, 1) {
+		return r
+	}
+	return math.Float64frombits((math.Float64bits(r) + low/2) &^ low)
+}
+
+// Buckets of shares are 2^-shareBits of an octave wide.
+const (
+	shareBits    = 7
+	shareBuckets = 32 << shareBits
+)
+
+// solve gives all active transfers their max-min fair rates, by filling (D. Bertsekas and R. Gallager, "Data Networks", 1992,
+// 6.5.2): the wire that has least for each of its open flows gives them that, and they take it from their other wires. Shares
+// of wires only grow meanwhile, so wires wait in buckets and move up late.
+func (f *fabric) solve() {
+	// Wires with one flow only bound it. The others are numbered.
+	f.number, f.open, f.room = append(f.number[:0], 0), append(f.open[:0], 0), append(f.room[:0], 0)
+	f.path, f.from, f.top = f.path[:0], append(f.from[:0], 0), f.top[:0]
+	for _, slot := range f.active {
+		t := &f.transfers[slot]
+		top := t.most / float64(f.k)
+		for _, w := range t.wires {
+			end := w < 0
+			if end {
+				w = ^w
+			}
+			if f.live[w] == 1 {
+				top = min(top, f.rate[w])
+			} else {
+				n := f.link[w]
+				if n == 0 {
+					n = int32(len(f.number))
+					f.link[w] = n
+					f.number, f.open, f.room = append(f.number, int32(w)), append(f.open, f.live[w]), append(f.room, f.rate[w])
+				}
+				f.path = append(f.path, n)
+			}
+			if end {
+				f.top, f.from = append(f.top, top), append(f.from, int32(len(f.path)))
+				top = t.most / float64(f.k)
+			}
+		}
+	}
+	links, flows := len(f.number), len(f.top)
+	f.index(links, flows)
+	base := math.MaxInt
+	for n := 1; n < links; n++ {
+		base = min(base, key(f.room[n]/float64(f.open[n])))
+	}
+	for _, top := range f.top {
+		base = min(base, key(top))
+	}
+	bucket := func(r float64) int { return min(max(key(r)-base, 0), shareBuckets-1) }
+	for b := range f.head {
+		f.head[b] = -1
+	}
+	f.next = grown(f.next, links+flows)
+	put := func(item int32, r float64) {
+		b := bucket(r)
+		f.next[item], f.head[b] = f.head[b], item
+	}
+	for n := 1; n < links; n++ {
+		put(int32(n), f.room[n]/float64(f.open[n]))
+	}
+	left := 0
+	for i, top := range f.top {
+		f.given[i] = -1
+		left++
+		if !math.IsInf(top, 1) {
+			put(int32(links+i), top)
+		}
+	}
+	for b := 0; b < shareBuckets && left > 0; b++ {
+		f.heap = f.heap[:0]
+		for item := f.head[b]; item >= 0; {
+			next := f.next[item]
+			if r, ok := f.share(item, links); ok {
+				if bucket(r) > b {
+					put(item, r)
+				} else {
+					f.push(share{r, item})
+				}
+			}
+			item = next
+		}
+		for len(f.heap) > 0 && left > 0 {
+			least := f.heap[0]
+			r, ok := f.share(least.item, links)
+			switch {
+			case !ok:
+				f.pop()
+			case r > least.rate && bucket(r) > b:
+				f.pop()
+				put(least.item, r)
+			case r > least.rate:
+				f.heap[0].rate = r
+				f.down()
+			default:
+				f.pop()
+				left -= f.settle(least.item, r, links)
+			}
+		}
+	}
+	// Rates of transfers are the sums of those of their flows.
+	i := 0
+	for _, slot := range f.active {
+		t := &f.transfers[slot]
+		if len(t.wires) == 0 {
+			t.rate = t.most
+			continue
+		}
+		t.rate = 0
+		k := 0
+		for _, w := range t.wires {
+			end := w < 0
+			if end {
+				w = ^w
+			}
+			if f.live[w] == 1 {
+				f.used[w] = f.given[i]
+			}
+			if end {
+				t.flows[k] = rounded(f.given[i])
+				t.rate += t.flows[k]
+				i, k = i+1, k+1
+			}
+		}
+	}
+	for n, w := range f.number {
+		if n > 0 {
+			f.link[w] = 0
+			f.used[w] = f.rate[w] - f.room[n]
+		}
+	}
+}
+
+// key returns the number of the bucket of a rate, counted from that of the least one of all.
+func key(r float64) int { return int(math.Float64bits(r) >> (52 - shareBits)) }
+
+// index lists the flows of every shared wire.
+func (f *fabric) index(links, flows int) {
+	f.first, f.member, f.given = grown(f.first, links+1), grown(f.member, len(f.path)), grown(f.given, flows)
+	f.first[1] = 0
+	for n := 1; n < links; n++ {
+		f.first[n+1] = f.first[n] + f.open[n]
+	}
+	for i := range flows {
+		for _, n := range f.path[f.from[i]:f.from[i+1]] {
+			f.member[f.first[n]] = int32(i)
+			f.first[n]++
+		}
+	}
+	for n := links - 1; n > 0; n-- { // each first is where the next one began
+		f.first[n] -= f.open[n]
+	}
+}
+
+func grown[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n, n+n/4)
+	}
+	return s[:n]
+}
+
+// share returns what a wire could give each of its open flows, or what an open flow can have; ok is false when nothing is open.
+func (f *fabric) share(item int32, links int) (r float64, ok bool) {
+	if i := int(item) - links; i >= 0 {
+		return f.top[i], f.given[i] < 0
+	}
+	n := f.open[item]
+	return max(f.room[item], 0) / float64(n), n > 0
+}
+
+// settle gives the open flows of a wire their rate, or one flow its own, and returns how many those were.
+func (f *fabric) settle(item int32, r float64, links int) int {
+	give := func(i int32) {
+		f.given[i] = r
+		for _, n := range f.path[f.from[i]:f.from[i+1]] {
+			f.room[n] -= r
+			f.open[n]--
+		}
+	}
+	if i := item - int32(links); i >= 0 {
+		give(i)
+		return 1
+	}
+	count := 0
+	for _, i := range f.member[f.first[item]:f.first[item+1]] {
+		if f.given[i] < 0 {
+			give(i)
+			count++
+		}
+	}
+	return count
+}
+
+func (f *fabric) push(s share) {
+	f.heap = append(f.heap, s)
+	for i := len(f.heap) - 1; i > 0; {
+		up := (i - 1) / 2
+		if f.heap[up].rate <= s.rate {
+			break
+		}
+		f.heap[i], f.heap[up] = f.heap[up], s
+		i = up
+	}
+}
+
+func (f *fabric) pop() {
+	last := len(f.heap) - 1
+	f.heap[0] = f.heap[last]
+	f.heap = f.heap[:last]
+	if last > 0 {
+		f.down()
+	}
+}
+
+// down moves the first of the heap to its place.
+func (f *fabric) down() {
+	h := f.heap
+	s := h[0]
+	i := 0
+	for {
+		c := 2*i + 1
+		if c >= len(h) {
+			break
+		}
+		if c+1 < len(h) && h[c+1].rate < h[c].rate {
+			c++
+		}
+		if h[c].rate >= s.rate {
+			break
+		}
+		h[i] = h[c]
+		i = c
+	}
+	h[i] = s
+}
