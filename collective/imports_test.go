@@ -47,6 +47,7 @@ collective/buffer < cudabridge
 collective/calibrate < examples/...
 collective/schedule < collective/interop
 topology < topology/nccl
+cudabridge/nvml < examples/...
 cudabridge/internal/kernels < cudabridge
 cudabridge/internal/ptx < cudabridge/internal/gen, cudabridge/cudatest
 everything < examples/...
@@ -63,7 +64,7 @@ only transport/p2p -> github.com/libp2p/...: peer identities reach the rest as v
 only transport/p2p -> github.com/multiformats/...: addresses of libp2p, text to the rest
 only transport/quic -> golang.org/x/net/...: quic-go names its messages by a type of x/net
 only transport/quic, transport/p2p -> github.com/quic-go/...: the TLS identity reaches transport/quic as a value
-only cudabridge, cudabridge/cudatest, transport/rdma -> C: the default build is pure Go
+only cudabridge, cudabridge/cudatest, cudabridge/nvml, transport/rdma -> C: the default build is pure Go
 only tests -> cudabridge/cudatest: it stands in for a driver, and nothing but a test may meet it
 only examples/... -> gonum.org/v1/plot/...: drawing is no part of the library
 only topology, topology/probe, collective/plan, collective/sim, collective/calibrate, examples/... -> gonum.org/v1/gonum/...: the data path has kernels of its own

@@ -105,12 +105,18 @@ func TestDevice(t *testing.T) {
 	if info.Name != "Stand-in 1" || info.PCI != "0000:11:00.0" || info.Major != 8 || !strings.HasPrefix(info.UUID, "GPU-72696e67-7472-") || len(info.UUID) != 40 || info.Memory != 1<<28 {
 		t.Errorf("got %+v", info)
 	}
+	if same, err := d.driver.Info(1); err != nil || same != info {
+		t.Errorf("got %+v, %v, want what the open device says", same, err)
+	}
 	if free, err := d.Free(); err != nil || free > 1<<28 {
 		t.Errorf("got %d bytes free, %v", free, err)
 	}
 	for _, i := range []int{-1, 3} {
 		if _, err := d.driver.Device(i); !errors.Is(err, ErrArgument) {
 			t.Errorf("device %d: got %v", i, err)
+		}
+		if _, err := d.driver.Info(i); !errors.Is(err, ErrArgument) {
+			t.Errorf("description of device %d: got %v", i, err)
 		}
 	}
 	if !d.CanAccess(1) || !d.CanAccess(0) || d.CanAccess(7) || d.CanAccess(-1) {

@@ -104,6 +104,18 @@ func (d *Driver) describe(handle uint64) (Info, error) {
 	return info, nil
 }
 
+// Info describes device number index, from 0, without a context on it.
+func (d *Driver) Info(index int) (Info, error) {
+	if index < 0 || index >= d.count {
+		return Info{}, fmt.Errorf("cudabridge: device %d of %d: %w", index, d.count, ErrArgument)
+	}
+	a := arguments{uint64(index)}
+	if err := d.lib.do(cuDeviceGet, 0, &a, nil); err != nil {
+		return Info{}, err
+	}
+	return d.describe(a[0])
+}
+
 // uuid formats 16 bytes as nvidia-smi does.
 func uuid(b []byte) string {
 	h := hex.EncodeToString(b)

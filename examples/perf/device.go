@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -10,6 +11,8 @@ import (
 	"github.com/ringtree/ringtree/collective"
 	"github.com/ringtree/ringtree/collective/buffer"
 	"github.com/ringtree/ringtree/cudabridge"
+	"github.com/ringtree/ringtree/cudabridge/nvml"
+	"github.com/ringtree/ringtree/topology/probe"
 )
 
 // maxDevices is how many devices of a host the flags can name: those of the largest there are.
@@ -85,10 +88,13 @@ func (o *options) openGPU(local int) (*gpu, error) {
 	if err != nil {
 		return nil, err
 	}
-	index := local % driver.Devices()
-	if list := o.placement.devices; list != nil {
-		index = list[local%len(list)]
+	list := o.placement.devices
+	if list == nil {
+		if list, err = inRing(driver); err != nil {
+			return nil, err
+		}
 	}
+	index := list[local%len(list)]
 	g := &gpu{version: driver.Version()}
 	if g.device, err = driver.Device(index); err != nil {
 		return nil, err
@@ -98,6 +104,54 @@ func (o *options) openGPU(local int) (*gpu, error) {
 		return nil, errors.Join(err, g.device.Close())
 	}
 	return g, nil
+}
+
+// inRing returns the numbers of all devices in an order in which neighbours are near each other, by NVLink where the management
+// library tells of it, and by PCI. Parts of one divided device count as equally near to all else as the device.
+func inRing(driver *cudabridge.Driver) ([]int, error) {
+	cards := make(map[string]probe.PCIDevice)
+	for _, c := range probe.PCIDevices(os.DirFS("/")) {
+		cards[c.Addr] = c
+	}
+	links := nvlinks()
+	gpus := make([]probe.GPU, driver.Devices())
+	for i := range gpus {
+		info, err := driver.Info(i)
+		if err != nil {
+			return nil, err
+		}
+		gpus[i].PCIDevice, gpus[i].Addr = cards[info.PCI], info.PCI
+		for _, l := range links[info.PCI] {
+			switch l.To {
+			case nvml.FarGPU:
+				if gpus[i].NVLinks == nil {
+					gpus[i].NVLinks = make(map[string]int)
+				}
+				gpus[i].NVLinks[l.PCI]++
+			case nvml.FarSwitch:
+				gpus[i].Switched++
+			}
+		}
+	}
+	return probe.Order(gpus), nil
+}
+
+// nvlinks returns the NVLinks of the GPUs of this host by address; none without the management library, which is no failure.
+func nvlinks() map[string][]nvml.Link {
+	l, err := nvml.Open(nvml.Config{})
+	if err != nil {
+		return nil
+	}
+	defer l.Close()
+	devices, err := l.Devices()
+	if err != nil {
+		return nil
+	}
+	links := make(map[string][]nvml.Link)
+	for _, d := range devices {
+		links[d.PCI] = d.Links
+	}
+	return links
 }
 
 func (g *gpu) close() error {

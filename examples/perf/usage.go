@@ -33,10 +33,11 @@ How to measure
   -timeout DURATION          a call that takes longer fails the run, 90s or a number of seconds (default 60s)
 
 Who takes part
-  -device PLACE              cpu (default); cuda: a rank has a device of its host, in turn; cuda:0,0 or cuda:0,1,2,3: these
-                             devices in turn, so that -np 2 -device cuda:0 is two ranks on one. Ranks of a host read each
-                             other's memory in place (IPC between processes) where they can. The end says what a copy within
-                             a device achieves, in bytes copied a second, and what part of it the best busbw is
+  -device PLACE              cpu (default); cuda: a rank has a device of its host, in an order in which neighbours are near by
+                             NVLink or PCI; cuda:0,0 or cuda:0,1,2,3: these devices in turn, so that -np 2 -device cuda:0 is
+                             two ranks on one. Ranks of a host read each other's memory in place (IPC between processes)
+                             where they can. The end says what a copy within a device achieves, in bytes copied a second,
+                             and what part of it the best busbw is
   -staged                    with -device cuda: all that ranks exchange goes through pinned memory of the host
   -libcuda FILE              with -device cuda: the driver's library (default libcuda.so.1)
   -np N                      processes to start on this machine; 1: this process alone (default 2). Without -np, a process

@@ -11,7 +11,8 @@
 // # Cards and GPUs
 //
 // [PCIDevices] reads from /sys where network cards and GPUs sit, [PCIDevice.To] says what lies between two of them, and
-// [Rails] gives each GPU the card that is nearest, as NCCL does (its src/graph/paths.cc).
+// [Rails] gives each GPU the card that is nearest, as NCCL does (its src/graph/paths.cc). NVLinks are not in /sys:
+// who asks a management library for them (package cudabridge/nvml) gives them as values in a [GPU], and [Order] puts GPUs in a ring.
 //
 // # The links
 //
