@@ -108,16 +108,7 @@ func newComm(cfg Config, group *membership.Group, d doors) (*Comm, error) {
 	}
 	c := &Comm{cfg: cfg, epoch: 1, group: group, planner: planner, doors: d}
 	self := group.Members[cfg.Rank]
-	onHost, inProcess := 0, 0
-	for i := range group.Members {
-		m := &group.Members[i]
-		if m.Host == self.Host {
-			onHost++
-		}
-		if m.Process == self.Process {
-			inProcess++
-		}
-	}
+	onHost, inProcess := group.Near(cfg.Rank)
 	// Small messages are copied aside and may be read after this rank has left. Ranks of this process read them where they
 	// are, so there they must be memory that the collector keeps as long as somebody does.
 	alloc, free := d.alloc, d.free
@@ -129,7 +120,8 @@ func newComm(cfg Config, group *membership.Group, d doors) (*Comm, error) {
 	c.engine = engine.New(engine.Config{
 		Rank: cfg.Rank, Size: cfg.Size, Epoch: uint32(c.epoch), Bell: d.bell,
 		Crowded: onHost > min(runtime.NumCPU(), runtime.GOMAXPROCS(0)*onHost/inProcess), Shared: inProcess > 1 || d.networked(),
-		Alloc: alloc, Free: free, Memory: cfg.Memory, Reads: readers(cfg.Memory, group, cfg.Rank),
+		InProcess: inProcess,
+		Alloc:     alloc, Free: free, Memory: cfg.Memory, Reads: readers(cfg.Memory, group, cfg.Rank),
 		Open: func(peer int, channel uint16) (transport.Link, error) {
 			l, name, err := d.open(&self, &group.Members[peer], transport.LinkID{Comm: group.ID, Channel: channel})
 			if err == nil {

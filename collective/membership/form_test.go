@@ -212,3 +212,15 @@ func TestIdentities(t *testing.T) {
 		t.Error("two IDs are alike")
 	}
 }
+
+// Near counts a rank's host and process, itself among them.
+func TestNear(t *testing.T) {
+	g := &Group{Members: []Member{
+		{Host: "a", Process: "1"}, {Host: "a", Process: "1"}, {Host: "a", Process: "2"}, {Host: "b", Process: "3"},
+	}}
+	for rank, want := range [][2]int{{3, 2}, {3, 2}, {3, 1}, {1, 1}} {
+		if onHost, inProcess := g.Near(rank); onHost != want[0] || inProcess != want[1] {
+			t.Errorf("rank %d: %d on its host and %d in its process, want %v", rank, onHost, inProcess, want)
+		}
+	}
+}

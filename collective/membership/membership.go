@@ -38,6 +38,24 @@ type Group struct {
 
 	once  sync.Once
 	value any
+
+	counts    sync.Once
+	hosts     map[string]int // members by Host
+	byProcess map[string]int
+}
+
+// Near returns how many members are on the host of a rank and how many in its process, the rank among them. The ranks that
+// share the Group value count them once together: one by one that would be a square of their number.
+func (g *Group) Near(rank int) (onHost, inProcess int) {
+	g.counts.Do(func() {
+		g.hosts, g.byProcess = make(map[string]int), make(map[string]int)
+		for i := range g.Members {
+			g.hosts[g.Members[i].Host]++
+			g.byProcess[g.Members[i].Process]++
+		}
+	})
+	self := &g.Members[rank]
+	return g.hosts[self.Host], g.byProcess[self.Process]
 }
 
 // Share returns what make returned to the first of this process's ranks that share the Group value.

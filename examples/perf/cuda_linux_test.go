@@ -122,7 +122,7 @@ func TestChecksDevice(t *testing.T) {
 	count := func(want int64) {
 		t.Helper()
 		steps(b.download(&l))
-		if n, err := l.wrong(&p, allReduce, 0, 0); err != nil || n != want {
+		if n, err := l.wrong(&p, allReduce, 0, 0, nil); err != nil || n != want {
 			t.Errorf("got %d wrong, %v, want %d", n, err, want)
 		}
 	}

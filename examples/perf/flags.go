@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/ringtree/ringtree/collective/buffer"
-	"github.com/ringtree/ringtree/collective/schedule"
 	"github.com/ringtree/ringtree/examples/internal/links"
 )
 
@@ -226,7 +225,7 @@ func parseFlags(args []string, getenv func(string) string) (*options, error) {
 // What one machine can be asked for; it keeps a slip of the finger from starting a million processes.
 const (
 	maxProcesses = 1024
-	maxThreads   = 16384
+	maxThreads   = 65536
 )
 
 // checked refuses what the flags cannot mean together.
@@ -272,12 +271,14 @@ func (o *options) hostOf(rank int) int {
 	if o.processes > 1 {
 		at, units = rank/o.threads, o.processes
 	}
-	for h := range o.hosts {
-		if lo, hi := schedule.Split(units, o.hosts, h); at >= lo && at < hi {
-			return h
-		}
+	if o.hosts < 2 {
+		return 0
 	}
-	return 0
+	size, larger := units/o.hosts, units%o.hosts
+	if at < larger*(size+1) {
+		return at / (size + 1)
+	}
+	return larger + (at-larger*(size+1))/size
 }
 
 // local numbers the ranks of this host, from 0, as far as the flags and a launcher tell.

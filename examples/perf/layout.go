@@ -94,8 +94,8 @@ func (l *layout) prepare(p *pattern, rank int) error {
 
 // wrong counts what is wrong after a call, as the collective's contract has it: elements of the result on this rank,
 // elements of the source that out of place must not change, and bytes of the guards.
-func (l *layout) wrong(p *pattern, k collKind, rank, root int) (int64, error) {
-	n, err := l.wrongResult(p, k, rank, root)
+func (l *layout) wrong(p *pattern, k collKind, rank, root int, known *answers) (int64, error) {
+	n, err := l.wrongResult(p, k, rank, root, known)
 	if err != nil {
 		return 0, err
 	}
@@ -112,12 +112,12 @@ func (l *layout) wrong(p *pattern, k collKind, rank, root int) (int64, error) {
 	return n, nil
 }
 
-func (l *layout) wrongResult(p *pattern, k collKind, rank, root int) (int64, error) {
+func (l *layout) wrongResult(p *pattern, k collKind, rank, root int, known *answers) (int64, error) {
 	switch k {
 	case allReduce:
-		return p.wrongResult(l.dst, 0)
+		return p.wrongResult(l.dst, 0, known)
 	case reduceScatter:
-		return p.wrongResult(l.dst, rank*l.dst.Count())
+		return p.wrongResult(l.dst, rank*l.dst.Count(), nil)
 	case allGather:
 		each, n := l.src.Count(), int64(0)
 		for r := range p.ranks {
@@ -132,7 +132,7 @@ func (l *layout) wrongResult(p *pattern, k collKind, rank, root int) (int64, err
 		return p.wrongInput(l.dst, root, 0)
 	case reduce:
 		if rank == root {
-			return p.wrongResult(l.dst, 0)
+			return p.wrongResult(l.dst, 0, nil)
 		}
 		return 0, nil // elsewhere the contract leaves the destination open
 	default:

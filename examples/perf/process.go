@@ -21,6 +21,7 @@ type process struct {
 	out      io.Writer
 	terminal *os.File // for progress
 	links    *links.Links
+	known    answers // that its ranks check results against
 }
 
 // run measures everything on all ranks of the process. It returns how many elements were wrong on all ranks of the
@@ -103,7 +104,7 @@ func (p *process) measure(ctx context.Context, comm *collective.Comm, g *gpu, do
 	}
 	defer func() { err = errors.Join(err, b.free()) }()
 	m := member{
-		o: p.o, comm: comm, dog: dog, buffers: b,
+		o: p.o, comm: comm, dog: dog, buffers: b, known: p.shared(),
 		times: make([]float64, p.o.iters), one: make([]float64, 1), count: make([]int64, 1),
 	}
 	for s := range p.o.subjects() {
@@ -122,6 +123,14 @@ func (p *process) measure(ctx context.Context, comm *collective.Comm, g *gpu, do
 		report.header.copied, err = g.copyBandwidth(int(max(send, recv)))
 	}
 	return wrong, err
+}
+
+// shared is where ranks of this process share the results they expect, if there are several.
+func (p *process) shared() *answers {
+	if p.o.threads == 1 {
+		return nil
+	}
+	return &p.known
 }
 
 // row measures one size, out of place and in place.

@@ -180,20 +180,20 @@ func (o *options) title() string {
 // deviceRecord is the room that a rank has to describe itself, in bytes of JSON padded with spaces.
 const deviceRecord = 512
 
-// gatherDevices tells every rank how all ranks describe themselves.
-func gatherDevices(ctx context.Context, comm *collective.Comm, o *options, g *gpu) ([]device, error) {
+// describe is how a rank describes itself.
+func (o *options) describe(rank int, g *gpu) device {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
 	}
 	if o.hosts > 1 {
-		host = fmt.Sprintf("%s/%d", host, o.hostOf(comm.Rank()))
+		host = fmt.Sprintf("%s/%d", host, o.hostOf(rank))
 	}
 	if len(host) > 128 {
 		host = host[:128]
 	}
 	d := device{
-		Rank: comm.Rank(), PID: os.Getpid(), Host: host, Device: comm.Rank() % o.threads, Hex: "cpu",
+		Rank: rank, PID: os.Getpid(), Host: host, Device: rank % o.threads, Hex: "cpu",
 		Info: fmt.Sprintf("%s, %d cores, transport %s", runtime.GOARCH, runtime.NumCPU(), o.Transport),
 	}
 	if g != nil {
@@ -201,7 +201,25 @@ func gatherDevices(ctx context.Context, comm *collective.Comm, o *options, g *gp
 		d.Device, d.Hex = g.device.Index(), info.PCI
 		d.Info = fmt.Sprintf("%s, sm_%d%d, driver for CUDA %d.%d, transport %s", info.Name, info.Major, info.Minor, g.version/1000, g.version%1000/10, o.Transport)
 	}
-	self, err := json.Marshal(d)
+	return d
+}
+
+// alone says whether all ranks are of this process.
+func (o *options) alone() bool { return o.processes == 1 && !o.Invited() && o.Job == nil }
+
+// gatherDevices tells rank 0 how all ranks describe themselves; the others get nil.
+func gatherDevices(ctx context.Context, comm *collective.Comm, o *options, g *gpu) ([]device, error) {
+	if o.alone() && g == nil { // what rank 0 knows without asking
+		if comm.Rank() != 0 {
+			return nil, nil
+		}
+		devices := make([]device, comm.Size())
+		for r := range devices {
+			devices[r] = o.describe(r, nil)
+		}
+		return devices, nil
+	}
+	self, err := json.Marshal(o.describe(comm.Rank(), g))
 	if err != nil {
 		return nil, err
 	}
@@ -212,6 +230,9 @@ func gatherDevices(ctx context.Context, comm *collective.Comm, o *options, g *gp
 	dst := make([]byte, deviceRecord*comm.Size())
 	if err := collective.AllGather(ctx, comm, dst, src); err != nil {
 		return nil, err
+	}
+	if comm.Rank() != 0 {
+		return nil, nil
 	}
 	devices := make([]device, comm.Size())
 	for i := range devices {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"sync"
 
 	"github.com/ringtree/ringtree/collective/buffer"
 )
@@ -33,6 +34,30 @@ type pattern struct {
 
 	span  int64 // float sums: largest contribution; float products: largest exponent
 	terms int   // ranks that contribute to one element
+}
+
+// answers keeps the result of the last call that was checked for all ranks of the process. Each would work out the same
+// elements from the inputs of all ranks, which is a square of their number: four thousand million inputs an element at 65,536.
+type answers struct {
+	mu    sync.Mutex
+	of    pattern
+	first int
+	block buffer.Block
+}
+
+// answerBytes is the longest result that is kept; to work out a longer one again takes no memory.
+const answerBytes = 1 << 20
+
+// to returns the result of a pattern, as long as b.
+func (a *answers) to(p *pattern, b buffer.Block, first int) (buffer.Block, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.of == *p && a.first == first && len(a.block.Data) == len(b.Data) {
+		return a.block, nil
+	}
+	words := buffer.Of(make([]uint64, (len(b.Data)+7)/8)) // aligned for every type
+	a.of, a.first, a.block = *p, first, buffer.Block{Data: words.Data[:len(b.Data)], Type: b.Type}
+	return a.block, p.visit(a.block, first, visitor{write: true, rank: -1})
 }
 
 // A precision is what a float type represents exactly: integers up to 1<<digits, and powers of two up to
@@ -155,11 +180,30 @@ func (p *pattern) wrongInput(b buffer.Block, rank, first int) (int64, error) {
 	return *v.wrong, err
 }
 
-// wrongResult counts the elements of b that are not those of the reduced result from first on.
-func (p *pattern) wrongResult(b buffer.Block, first int) (int64, error) {
+// wrongResult counts the elements of b that are not those of the reduced result from first on. known, which may be nil, is
+// where ranks of this process that expect the same find it.
+func (p *pattern) wrongResult(b buffer.Block, first int, known *answers) (int64, error) {
+	if known != nil && len(b.Data) <= answerBytes {
+		want, err := known.to(p, b, first)
+		return differing(b.Data, want.Data, b.Type.Size()), err
+	}
 	v := visitor{rank: -1}
 	err := p.visit(b, first, v.counted())
 	return *v.wrong, err
+}
+
+// differing counts the elements in which two blocks of as many bytes differ. No input is a negative zero, so equal numbers have
+// equal bits.
+func differing(a, b []byte, width int) (n int64) {
+	if bytes.Equal(a, b) {
+		return 0
+	}
+	for i := 0; i < len(a); i += width {
+		if !bytes.Equal(a[i:i+width], b[i:i+width]) {
+			n++
+		}
+	}
+	return n
 }
 
 // A visitor writes elements or compares them.

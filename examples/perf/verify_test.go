@@ -56,7 +56,7 @@ func combine(t *testing.T, p pattern, in []buffer.Block, rng *rand.Rand) buffer.
 
 func wrong(t *testing.T, p pattern, b buffer.Block, first int) int64 {
 	t.Helper()
-	n, err := p.wrongResult(b, first)
+	n, err := p.wrongResult(b, first, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestPatternErrors(t *testing.T) {
 	}
 	b := block(buffer.Float32, 4)
 	b.Data = b.Data[:15]
-	if _, err := p.wrongResult(b, 0); err == nil {
+	if _, err := p.wrongResult(b, 0, nil); err == nil {
 		t.Error("block that ends inside an element: got nil, want an error")
 	}
 }
@@ -226,7 +226,7 @@ func BenchmarkPattern(b *testing.B) {
 		b.Run(fmt.Sprintf("check/%v/4", dtype), func(b *testing.B) {
 			b.SetBytes(int64(len(data.Data)))
 			for b.Loop() {
-				if _, err := p.wrongResult(data, 0); err != nil {
+				if _, err := p.wrongResult(data, 0, nil); err != nil {
 					b.Fatal(err)
 				}
 			}

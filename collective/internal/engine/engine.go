@@ -26,6 +26,8 @@ type Config struct {
 	Crowded bool
 	// Shared says that other goroutines of this process are ranks too: then yielding is to them.
 	Shared bool
+	// InProcess is how many ranks this process has, if many: those that wait then look around less often.
+	InProcess int
 	// Alloc gets memory that links send by reference, for small messages that are copied aside. Free gives it back.
 	Alloc func(bytes int) ([]byte, error)
 	Free  func(mem []byte) error

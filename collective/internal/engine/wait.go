@@ -27,8 +27,12 @@ const (
 // sleepLimit bounds a sleep; its end is when deadlines of peers and links are looked at again.
 const sleepLimit = 50 * time.Millisecond
 
-// hailAfter is how long an operation stands still before its ranks ask their neighbours what they are doing.
-const hailAfter = 100 * time.Millisecond
+// sleepers is how many ranks of a process may sleep so. Where there are more, all sleep longer, so that looking around never
+// takes more than a small part of a core: 65,536 ranks would otherwise do nothing else.
+const sleepers = 512
+
+// hailAfter is after how many sleeps an operation stands still so long that its ranks ask their neighbours what they are doing.
+const hailAfter = 2
 
 type waiter struct {
 	spins, yields int
@@ -36,11 +40,13 @@ type waiter struct {
 	turn          int
 	armed         bool
 	since         time.Time // of the first sleep of this wait
+	sleep         time.Duration
 	ranks         []topology.Rank
 }
 
 func (w *waiter) init(cfg Config) {
 	w.spins, w.yields, w.shared = spinTurns, yieldTurns, cfg.Shared
+	w.sleep = sleepLimit * time.Duration(max(1, cfg.InProcess/sleepers))
 	if cfg.Crowded {
 		w.spins = 0
 	}
@@ -104,11 +110,11 @@ func (e *Engine) wait(ctx context.Context, sc *Script) error {
 	}
 	w.armed = false
 	e.wakeOffload()
-	e.cfg.Bell.Sleep(ctx, sleepLimit)
+	e.cfg.Bell.Sleep(ctx, w.sleep)
 	if err := e.check(ctx, sc); err != nil {
 		return err
 	}
-	if time.Since(w.since) > hailAfter {
+	if time.Since(w.since) > hailAfter*w.sleep {
 		if err := e.hail(sc); err != nil {
 			return err
 		}
