@@ -248,6 +248,39 @@ func TestReduceOnDevice(t *testing.T) {
 	must(t, errors.Join(b.Close(), s.Close()))
 }
 
+// float8OnDevice runs both kinds of 8-bit kernels on a device and compares with the definition.
+func float8OnDevice(t *testing.T, d *Device) {
+	t.Helper()
+	s := get1[*Stream](t)(d.NewStream())
+	for _, f := range []Float8{E4M3, E5M2} {
+		const n, room = 1001, 1024
+		host := make([]byte, 4*room)
+		for i := range host {
+			host[i] = byte(i * 37 >> 2)
+		}
+		b := upload(t, d, host)
+		pick := func(from []byte, i int) []byte { return from[i*room : i*room+n] }
+		srcs, places := [][]byte{pick(host, 1), pick(host, 2), pick(host, 3)}, [][]byte{pick(b.Bytes(), 1), pick(b.Bytes(), 2), pick(b.Bytes(), 3)}
+		for _, op := range buffer.Ops() {
+			must(t, s.ReduceFloat8(f, op, pick(b.Bytes(), 0), places, 3))
+			must(t, s.Synchronize())
+			if err := differs8(f, download(t, d, pick(b.Bytes(), 0)), float8Oracle(f, op, srcs, 3, nil)); err != nil {
+				t.Errorf("%v of %v: %v", op, f, err)
+			}
+		}
+		scales := []float32{0.5, -3, 0.01}
+		must(t, s.ReduceFloat8Scaled(f, places[0], places, scales))
+		must(t, s.Synchronize())
+		if err := differs8(f, download(t, d, places[0]), float8Oracle(f, 0, srcs, 3, scales)); err != nil {
+			t.Errorf("scaled %v: %v", f, err)
+		}
+		must(t, b.Close())
+	}
+	must(t, s.Close())
+}
+
+func TestFloat8OnDevice(t *testing.T) { float8OnDevice(t, device(t, 0)) }
+
 func TestBucketAndQuantiseOnDevice(t *testing.T) {
 	d := device(t, 0)
 	s := get1[*Stream](t)(d.NewStream())

@@ -22,6 +22,11 @@
 // file when a kernel of it is first needed, and keeps the result in its cache, ~/.nv/ComputeCache unless CUDA_CACHE_PATH says
 // otherwise; the first use on a machine takes some tenths of a second a type, later ones milliseconds.
 //
+// Every type of package buffer has sum, product, minimum, maximum, average and pre-multiplied sum of up to eight sources in one pass,
+// [Stream.Reduce] and [Stream.ReduceScaled]. Beyond those types there are 8-bit floats, which programs exchange on their own terms
+// ([Stream.ReduceFloat8]), int8 in blocks that share a scale ([Stream.Quantise], [Stream.DequantiseAdd]), and the packing of tensors
+// into buckets ([Stream.Pack], [Stream.Unpack]).
+//
 // # Errors
 //
 // Every result of the driver is checked. What is not a success is an [*Error]; [ErrNoDriver], [ErrNoDevice],

@@ -77,6 +77,9 @@ func TestGPUKernels(t *testing.T) {
 	t.Logf("%d cases", cases)
 }
 
+// TestGPUFloat8 does so for numbers of 8 bits, by the conversions that the device has.
+func TestGPUFloat8(t *testing.T) { float8OnDevice(t, gpu(t)) }
+
 // BenchmarkGPUReduce reports the memory traffic of reductions of 64 MiB beside that of a copy on the device.
 func BenchmarkGPUReduce(b *testing.B) {
 	d := gpu(b)

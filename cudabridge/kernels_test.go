@@ -473,6 +473,9 @@ func TestAssemble(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, sm := range targets {
+			if strings.Contains(string(text), "\n.target sm_90\n") && sm != "sm_90" {
+				continue
+			}
 			if out, err := exec.Command(path, "-arch="+sm, "--warning-as-error", file, "-o", os.DevNull).CombinedOutput(); err != nil {
 				t.Errorf("%s for %s: %v: %s", file, sm, err, out)
 			}

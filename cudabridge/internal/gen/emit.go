@@ -12,6 +12,7 @@ type kernel struct {
 	body   strings.Builder
 	regs   map[string]int // by prefix
 	labels int
+	pairs  map[string][]string // what a word and half of it have been converted to
 }
 
 // prefixes are the register classes and their PTX types.
@@ -20,7 +21,7 @@ var prefixes = []struct{ prefix, declared string }{
 }
 
 func newKernel(name string, params ...string) *kernel {
-	return &kernel{name: name, params: params, regs: make(map[string]int)}
+	return &kernel{name: name, params: params, regs: make(map[string]int), pairs: make(map[string][]string)}
 }
 
 // reg returns a new register of a class.

@@ -31,6 +31,9 @@ func modules() map[string]string {
 	all := make(map[string]string)
 	for _, f := range formats {
 		text := head
+		if f.head != "" {
+			text = f.head
+		}
 		for _, op := range reductions {
 			text += fmt.Sprintf("\n%v", reduce(f, op))
 		}

@@ -10,6 +10,7 @@ type format struct {
 	acc  string // PTX type of the accumulator
 	reg  string // register class of the accumulator
 	word string // register class of a word
+	head string // how a module begins that needs more than the others; "": as they do
 
 	// unpack returns the accumulator of element i of a word.
 	unpack func(k *kernel, word string, i int) string
@@ -40,6 +41,7 @@ var formats = []*format{
 	plain("int32", 4, "s32", "r"), plain("uint32", 4, "u32", "r"), plain("int64", 8, "s64", "l"), plain("uint64", 8, "u64", "l"),
 	half(), bfloat16(),
 	plain("float", 4, "f32", "f"), plain("double", 8, "f64", "d"),
+	float8(e4m3, false), float8(e5m2, false), float8(e4m3, true), float8(e5m2, true),
 }
 
 // small is an integer of 8 or 16 bits, which is worked on in 32.

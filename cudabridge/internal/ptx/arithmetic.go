@@ -52,6 +52,18 @@ func unary(parts []string) func(uint64) uint64 {
 		return func(a uint64) uint64 { return a }
 	case "neg.s64":
 		return func(a uint64) uint64 { return -a }
+	case "abs.f32":
+		return func(a uint64) uint64 {
+			if x := f32(a); x != x {
+				return nan32
+			}
+			return cut(a, 31)
+		}
+	case "cvt.rn.f16x2.e4m3x2", "cvt.rn.f16x2.e5m2x2":
+		kind := float8s[parts[3]]
+		return func(a uint64) uint64 {
+			return uint64(halfBits(kind[a&0xff])) | uint64(halfBits(kind[a>>8&0xff]))<<16
+		}
 	case "cvt.f32.f16":
 		return func(a uint64) uint64 { return b32(halfValue(uint16(a))) }
 	case "cvt.rn.f16.f32":
@@ -80,6 +92,11 @@ func binary(parts []string) func(a, b uint64) uint64 {
 	n := 8 * sizes[kind]
 	if n == 0 {
 		return nil
+	}
+	switch strings.Join(parts, ".") {
+	case "cvt.rn.satfinite.e4m3x2.f32", "cvt.rn.satfinite.e5m2x2.f32":
+		kind := float8s[parts[3]]
+		return func(a, b uint64) uint64 { return float8Bits(kind, f32(a))<<8 | float8Bits(kind, f32(b)) }
 	}
 	switch len(parts) {
 	case 2:
@@ -202,6 +219,10 @@ func compare(how, kind string, n int) func(a, b uint64) uint64 {
 			return func(a, b uint64) uint64 { return boolean(value(a) != value(a) || value(b) != value(b)) }
 		case "gt":
 			return func(a, b uint64) uint64 { return boolean(value(a) > value(b)) }
+		case "lt":
+			return func(a, b uint64) uint64 { return boolean(value(a) < value(b)) }
+		case "eq":
+			return func(a, b uint64) uint64 { return boolean(value(a) == value(b)) }
 		}
 		return nil
 	}
