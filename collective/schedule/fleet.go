@@ -3,6 +3,7 @@ package schedule
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/ringtree/ringtree/topology"
 )
@@ -123,6 +124,7 @@ func NewFleet(s Schedule, z Slicing, limit int64) (*Fleet, error) {
 			return nil, err
 		}
 		f.first[r] = uint32(len(f.peers))
+		f.grow(r, b.ops)
 		for _, ops := range b.ops {
 			for i := range ops {
 				op := &ops[i].op
@@ -160,6 +162,24 @@ func NewFleet(s Schedule, z Slicing, limit int64) (*Fleet, error) {
 	f.first[n] = uint32(len(f.peers))
 	f.at = make([]laneAt, n*f.lanes)
 	return f, nil
+}
+
+// grow makes room for the entries of rank r. If it has to, it makes room for as many as all ranks will have when they go on as they
+// began, and not step by step.
+func (f *Fleet) grow(r int, lanes [][]run1) {
+	need := len(f.peers)
+	for _, ops := range lanes {
+		need += len(ops)
+	}
+	if need <= cap(f.peers) {
+		return
+	}
+	all := need
+	if r >= 64 {
+		all = int(min(int64(need)*int64(len(f.which))/int64(r+1), 4*int64(need)))
+		all += all / 64
+	}
+	f.peers, f.chunks = slices.Grow(f.peers, all-len(f.peers)), slices.Grow(f.chunks, all-len(f.chunks))
 }
 
 // A run1 is a run of like operations.
@@ -238,14 +258,25 @@ func (b *fleetBuilder) read(r topology.Rank, limit int64) error {
 			if !ok {
 				continue
 			}
-			dep, ok := b.s.At(r, dl, di)
-			if int(dl) >= len(b.ops) || !ok {
+			dep, ok := b.dependency(r, dl, di)
+			if !ok {
 				return &VerifyError{Rank: r, Lane: Lane(l), Index: int(o.index), Reason: "waits for an operation that does not exist"}
 			}
 			o.streams = streams(&o.op, &dep)
 		}
 	}
 	return nil
+}
+
+// dependency returns operation i of a lane of the rank that has been read.
+func (b *fleetBuilder) dependency(r topology.Rank, l Lane, i int) (Op, bool) {
+	if int(l) >= len(b.ops) {
+		return Op{}, false
+	}
+	if ops := b.ops[l]; i < len(ops) && int(ops[i].index) == i { // no run comes before it
+		return ops[i].op, true
+	}
+	return b.s.At(r, l, i)
 }
 
 // words packs what the programs compare.

@@ -37,3 +37,36 @@ func BenchmarkLarge(b *testing.B) {
 		})
 	}
 }
+
+// What a message takes, the schedule having been read.
+func BenchmarkMessages(b *testing.B) {
+	for _, bc := range []struct {
+		name, preset string
+		n            int
+		v            plan.Variant
+		slices       int64
+	}{
+		{"hd", "llama3", 1024, plan.Variant{Algorithm: plan.HalvingDoubling}, 0},
+		{"tree", "llama3", 1024, plan.Variant{Algorithm: plan.Tree}, 1 << 20},
+		{"ring", "llama3", 256, plan.Variant{Algorithm: plan.Ring}, 0},
+		{"direct", "llama3", 256, plan.Variant{Algorithm: plan.Direct}, 0},
+		{"hier", "llama3", 1024, plan.Variant{Algorithm: plan.Hierarchical, Between: plan.HalvingDoubling}, 0},
+	} {
+		b.Run(bc.name, func(b *testing.B) {
+			g := preset(b, bc.preset, bc.n, nil)
+			m, err := sim.New(g, build(b, g, bc.v, schedule.AllReduce, 0), sim.At(sim.Messages), sim.Slices(bc.slices), sim.Unverified())
+			if err != nil {
+				b.Fatal(err)
+			}
+			messages := int64(0)
+			for b.Loop() {
+				r, err := m.Run(64 << 20)
+				if err != nil {
+					b.Fatal(err)
+				}
+				messages += r.Messages()
+			}
+			b.ReportMetric(float64(messages)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
+}

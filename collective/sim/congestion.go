@@ -91,6 +91,15 @@ func (x *stepper) enter(from int32, most float64, bytes int64, e event, op, slic
 	}
 }
 
+// most returns what a transfer over a link of the class can have, whatever the wires have, in bytes a picosecond: what its cost says, if
+// that is not the graph's.
+func (c *class) most(cfg *config) float64 {
+	if cfg.override == nil || c.cost.PerByte == 0 {
+		return math.Inf(1)
+	}
+	return (1 << 20) / float64(c.cost.PerByte)
+}
+
 // bounded returns what a transfer can have at most: what its cost says, if anything, and a part of its narrowest wire where the
 // sender is slow.
 func (x *stepper) bounded(slot, from int32, most float64) float64 {

@@ -267,3 +267,23 @@ func TestRounds(t *testing.T) {
 		}
 	}
 }
+
+// A long ring, as a recurrence over links that all share at once, takes what its messages take one by one, where every link is in
+// use all the time.
+func TestCongestedRing(t *testing.T) {
+	for _, flows := range []int{1, 4} {
+		g := preset(t, "llama3", 64, map[string]string{"racks-per-pod": "2"})
+		s := build(t, g, plan.Variant{Algorithm: plan.Ring}, schedule.AllReduce, 0)
+		opts := []sim.Option{sim.Slices(0), sim.Unverified(), sim.Routed(flows, topology.Choice{Seed: 3})}
+		a := run(t, g, s, 64<<20, append(opts, sim.Refresh(0))...)
+		b := run(t, g, s, 64<<20, append(opts, sim.Stepped())...)
+		if ratio := float64(b.Time) / float64(a.Time); a.Tiers != b.Tiers || ratio < 0.999 || ratio > 1.1 || a.Method == b.Method {
+			t.Errorf("%d flows: %v by %s, %v by %s", flows, b.Time, b.Method, a.Time, a.Method)
+		}
+		for i := range a.Layers {
+			if a.Layers[i].Bytes != b.Layers[i].Bytes || a.Layers[i].Used != b.Layers[i].Used {
+				t.Errorf("%d flows: layers carry %+v, one by one %+v", flows, b.Layers[i], a.Layers[i])
+			}
+		}
+	}
+}

@@ -3,7 +3,6 @@ package sim
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"math/bits"
 	"slices"
 
@@ -391,11 +390,17 @@ func (x *stepper) complete(r int32, l schedule.Lane, lc *schedule.LaneCode) {
 	x.left--
 }
 
+// slowed returns what takes machine r so long as t takes others.
 func (x *stepper) slowed(r int32, t Time) Time {
 	if x.cfg.slow == nil {
 		return t
 	}
-	if f, ok := x.cfg.slow[x.f.Of(r)]; ok {
+	return x.cfg.slower(x.f.Of(r), t)
+}
+
+// slower returns what takes a rank so long as t takes others.
+func (c *config) slower(r topology.Rank, t Time) Time {
+	if f, ok := c.slow[r]; ok {
 		hi, lo := bits.Mul64(uint64(t), uint64(f))
 		return Time(hi<<48 | lo>>16)
 	}
@@ -456,10 +461,7 @@ func (x *stepper) transmit(from int32, class uint8, bytes int64, e event, op, sl
 	k := &x.m.classes[class].cost
 	e.kind, e.class = arrives, class
 	if x.traffic != nil {
-		a, port, most := &x.actors[from], k.port(), math.Inf(1)
-		if x.cfg.override != nil && k.PerByte > 0 {
-			most = (1 << 20) / float64(k.PerByte)
-		}
+		a, port, most := &x.actors[from], k.port(), x.m.classes[class].most(x.cfg)
 		leaves := max(e.at, a.out[port])
 		a.out[port] = leaves + k.Gap
 		x.enter(from, most, bytes, e, op, slice, leaves)

@@ -159,7 +159,8 @@ func Slices(bytes int64) Option {
 	}
 }
 
-// Costs replaces the cost of links. f is called once for each distinct link of the graph.
+// Costs replaces the cost of links. f is called once for each distinct link of the graph. At the level [Congestion] their PerByte, if
+// not 0, is the least that a message takes, whatever room the wires have; by default only wires hold it up.
 func Costs(f func(topology.Link) Cost) Option { return func(c *config) { c.override = f } }
 
 // Queue says what messages queue for. The default is PortWires.

@@ -17,22 +17,28 @@ type event struct {
 // A queue gives events back in the order of their times, and those of one time in the order in which they came. Times
 // must not lie before the one that was given back last.
 //
-// It is a calendar of eight levels of 256 buckets, by the bytes of the time: an event lies in the level of the highest
-// byte in which its time differs from the present. When the lower levels are empty, the first bucket of the next one is
-// dealt out to them. So an event moves at most eight times, two or three as a rule, nothing is ever sorted or compared, and
+// It is a calendar of levels of 2,048 buckets, by digits of the time: an event lies in the level of the highest
+// digit in which its time differs from the present. When the lower levels are empty, the first bucket of the next one is
+// dealt out to them. So an event moves at most six times, one or two as a rule, nothing is ever sorted or compared, and
 // a bucket of the lowest level holds a single time.
 type queue struct {
 	now    Time
 	n      int
-	levels [8]level
+	levels [(63 + digit - 1) / digit]level
 	blocks []block
 	free   int32
 }
 
+const (
+	digit   = 11 // bits
+	buckets = 1 << digit
+)
+
 type level struct {
-	used  [4]uint64
-	first [256]int32 // blocks; valid where used
-	last  [256]int32
+	some  uint32 // words of used that are not 0
+	used  [buckets / 64]uint64
+	first [buckets]int32 // blocks; valid where used
+	last  [buckets]int32
 }
 
 const blockLen = 20
@@ -48,16 +54,17 @@ func newQueue() *queue { return &queue{free: -1} }
 
 func (q *queue) push(e event) {
 	k := 0
-	if x := uint64(e.at ^ q.now); x > 255 {
-		k = (bits.Len64(x) - 1) >> 3
+	if x := uint64(e.at ^ q.now); x >= buckets {
+		k = (bits.Len64(x) - 1) / digit
 	}
 	q.n++
-	q.levels[k].add(q, e, uint8(uint64(e.at)>>(8*k)))
+	q.levels[k].add(q, e, uint(uint64(e.at)>>(digit*k))%buckets)
 }
 
-func (l *level) add(q *queue, e event, slot uint8) {
+func (l *level) add(q *queue, e event, slot uint) {
 	if l.used[slot>>6]&(1<<(slot&63)) == 0 {
 		l.used[slot>>6] |= 1 << (slot & 63)
+		l.some |= 1 << (slot >> 6)
 		b := q.block()
 		l.first[slot], l.last[slot] = b, b
 	}
@@ -87,14 +94,17 @@ func (q *queue) release(b int32) {
 	q.free = b
 }
 
-// lowest returns the first used bucket of a level.
-func (l *level) lowest() (uint8, bool) {
-	for w, x := range l.used {
-		if x != 0 {
-			return uint8(w<<6 + bits.TrailingZeros64(x)), true
-		}
+// lowest takes the first used bucket of a level.
+func (l *level) lowest() (slot uint, ok bool) {
+	if l.some == 0 {
+		return 0, false
 	}
-	return 0, false
+	w := bits.TrailingZeros32(l.some)
+	x := l.used[w]
+	if l.used[w] = x & (x - 1); l.used[w] == 0 {
+		l.some &^= 1 << w
+	}
+	return uint(w<<6 + bits.TrailingZeros64(x)), true
 }
 
 // take appends all events of the earliest time, in the order in which they came. The queue must not be empty.
@@ -106,8 +116,7 @@ func (q *queue) take(to []event) []event {
 			q.deal()
 			continue
 		}
-		q.now = q.now&^255 | Time(slot)
-		l.used[slot>>6] &^= 1 << (slot & 63)
+		q.now = q.now&^(buckets-1) | Time(slot)
 		for b := l.first[slot]; b >= 0; {
 			to = append(to, q.blocks[b].ev[:q.blocks[b].n]...)
 			next := q.blocks[b].next
@@ -127,18 +136,17 @@ func (q *queue) deal() {
 		if !ok {
 			continue
 		}
-		l.used[slot>>6] &^= 1 << (slot & 63)
-		q.now = q.now&^(1<<(8*k+8)-1) | Time(slot)<<(8*k)
+		q.now = q.now&^(1<<(digit*k+digit)-1) | Time(slot)<<(digit*k)
 		for b := l.first[slot]; b >= 0; {
 			// The block may move while events are added.
 			next, n := q.blocks[b].next, q.blocks[b].n
 			for i := range n {
 				e := q.blocks[b].ev[i]
 				d := 0
-				if x := uint64(e.at ^ q.now); x > 255 {
-					d = (bits.Len64(x) - 1) >> 3
+				if x := uint64(e.at ^ q.now); x >= buckets {
+					d = (bits.Len64(x) - 1) / digit
 				}
-				q.levels[d].add(q, e, uint8(uint64(e.at)>>(8*d)))
+				q.levels[d].add(q, e, uint(uint64(e.at)>>(digit*d))%buckets)
 			}
 			q.release(b)
 			b = next

@@ -31,6 +31,7 @@ type ring struct {
 	copying           []Time // after the last send
 	class             []uint8
 	bytes             int64 // of a slice
+	elem              int64
 	long              []bool
 	// longWire and longRo are what messages take that are one element longer: those that begin where long says.
 	longWire []Time
@@ -38,6 +39,7 @@ type ring struct {
 	noise    *noise
 	span     []Time
 	progress func(float64)
+	slots    []int32 // at Congestion: transfers, of the link into a place
 }
 
 // asRing returns the ring that a fleet is, or nil.
@@ -147,7 +149,7 @@ func (g *ring) costs(f *schedule.Fleet, m *model, cfg *config, class []uint8, si
 		sent[v] = size.of(f, r, 0, &out.Codes[0], first, 0, 0)
 		short = min(short, sent[v])
 	}
-	g.bytes = short
+	g.bytes, g.elem = short, size.elem
 	for v, r := range g.rank {
 		u := g.rank[(v+n-1)%n]
 		out, first := f.Lane(r, schedule.OutLane(0))
@@ -416,4 +418,33 @@ func (t *rangeMax) over(lo, hi int) Time {
 	}
 	row := t.rows[k]
 	return max(best, row[a], row[b-1<<k])
+}
+
+// share sets what messages take on links to what they take when all links of the ring are in use at once, as they are once it has
+// filled up: each step uses the same ones.
+func (g *ring) share(f *fabric, m *model, cfg *config) error {
+	g.slots = make([]int32, g.n)
+	for v := range g.n {
+		from, to := topology.Rank(g.rank[g.before(v)]), topology.Rank(g.rank[v])
+		g.slots[v] = f.slot()
+		if !f.route(g.slots[v], from, to) {
+			return &RouteError{Pair{from, to}}
+		}
+		t := &f.transfers[g.slots[v]]
+		t.most = m.classes[g.class[v]].most(cfg)
+		f.add(g.slots[v])
+	}
+	f.solve()
+	for v := range g.n {
+		rate := f.transfers[g.slots[v]].rate
+		u := topology.Rank(g.rank[g.before(v)])
+		g.wire[v] = cfg.slower(u, Time(math.Round(float64(g.bytes)/rate)))
+		if g.long != nil {
+			g.longWire[v] = cfg.slower(u, Time(math.Round(float64(g.bytes+g.elem)/rate)))
+		}
+		if g.noise != nil {
+			g.span[v] = g.noise.span(g.lat[v] + g.wire[v])
+		}
+	}
+	return nil
 }

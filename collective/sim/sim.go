@@ -157,7 +157,7 @@ const roundsFrom = 1 << 18
 const foldFrom = 1 << 12
 
 // Run simulates the collective for a vector of so many bytes. Errors are an [*OptionError], a [*StuckError], a
-// [*ScheduleError] or a [*BoundError].
+// [*ScheduleError], a [*BoundError], or, of long rings at the level Congestion, a [*RouteError].
 func (m *Simulation) Run(bytes int64) (*Result, error) {
 	if bytes < 0 || bytes%m.cfg.elem != 0 || bytes/m.cfg.elem > math.MaxInt {
 		return nil, &OptionError{fmt.Sprintf("%d bytes are not a vector of elements of %d", bytes, m.cfg.elem)}
@@ -212,8 +212,18 @@ func (m *Simulation) run(res *Result, size *sizes) error {
 	}
 	if level == Classes || cfg.records == 0 && (cfg.stepped || res.Steps > stepByEvents) {
 		if g := asRing(m.fleet, m.model, cfg, m.class, size); g != nil {
-			res.Finish, res.Method = g.finish(level == Classes)
-			g.account(m.model, res)
+			if m.traffic != nil {
+				m.traffic.reset()
+				if err := g.share(m.traffic.fabric, m.model, cfg); err != nil {
+					return err
+				}
+			}
+			res.Finish, res.Method = g.finish(level != Messages)
+			g.account(m.model, res, m.traffic)
+			if m.traffic != nil {
+				res.Method += ", on links that all share at once"
+				m.traffic.report(res)
+			}
 			return nil
 		}
 	}
@@ -284,7 +294,7 @@ func (m *Simulation) folded(res *Result, size *sizes, of []int32, classes int) e
 }
 
 // account adds up what a ring sends.
-func (g *ring) account(m *model, res *Result) {
+func (g *ring) account(m *model, res *Result, shared *traffic) {
 	for v := range g.n {
 		u := g.before(v)
 		k := &m.classes[g.class[v]]
@@ -311,5 +321,10 @@ func (g *ring) account(m *model, res *Result) {
 		var ports [2]Time
 		ports[k.cost.port()] = busy
 		res.port(topology.Rank(g.rank[u]), ports)
+		if shared != nil {
+			x := &shared.transfers[g.slots[v]]
+			x.bytes = bytes
+			shared.leave(x)
+		}
 	}
 }

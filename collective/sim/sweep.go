@@ -30,6 +30,8 @@ func (g *ring) sweep() []Time {
 	}
 	messages := g.steps * s
 	hops := [2][]Time{g.hop(0), g.hop(1)}
+	smallNoise, told := g.smallNoise(), 0
+	t := newTiles(g)
 	for j := s; j < messages; {
 		phase, end := 0, (g.reduced+1)*s // message j follows receive j-S
 		if j >= end {
@@ -43,17 +45,16 @@ func (g *ring) sweep() []Time {
 		case g.long != nil:
 			g.stepUneven(first, hops[phase], c, j, phase)
 			j++
-		case end-j >= tile && g.n >= 2*tile && g.noise == nil:
-			stepTile(first, hops[phase], c)
-			j += tile
-		case end-j >= tile && g.n >= 2*tile && g.smallNoise():
-			g.stepNoisyTile(first, hops[phase], c, j)
-			j += tile
+		case smallNoise:
+			n := min(end-j, g.n-1, tileSteps)
+			t.step(first, hops[phase], c, j, n)
+			j += n
 		default:
 			g.step(first, first, hops[phase], c, j)
 			j++
 		}
-		if g.progress != nil && j&0x3ff < tile {
+		if g.progress != nil && j-told >= 1<<10 {
+			told = j
 			g.progress(float64(j) / float64(messages))
 		}
 	}
@@ -114,36 +115,6 @@ func (g *ring) stepUneven(d, h, c []Time, j, phase int) {
 	}
 }
 
-// tile is how many messages a pass over the places takes: each value is loaded and stored once for all of them.
-const tile = 4
-
-// stepTile takes four steps of D(v) = max(D(v), D(v-1)+h(v-1)) + c(v) in one pass. Going up, p0 to p3 are what place v-1
-// had before each of them. A pass begins four places before the first, so that they are known there.
-func stepTile(d, h, c []Time) {
-	n := len(d)
-	h, c = h[:n], c[:n]
-	p0, p1, p2, p3 := d[n-tile-1], Time(math.MinInt64/2), Time(math.MinInt64/2), Time(math.MinInt64/2)
-	hv := h[n-tile-1]
-	for v := n - tile; v < n; v++ {
-		x0, cv := d[v], c[v]
-		x1 := max(x0, p0+hv) + cv
-		x2 := max(x1, p1+hv) + cv
-		x3 := max(x2, p2+hv) + cv
-		p0, p1, p2, p3 = x0, x1, x2, x3
-		hv = h[v]
-	}
-	for v := range d {
-		x0, cv := d[v], c[v]
-		x1 := max(x0, p0+hv) + cv
-		x2 := max(x1, p1+hv) + cv
-		x3 := max(x2, p2+hv) + cv
-		x4 := max(x3, p3+hv) + cv
-		p0, p1, p2, p3 = x0, x1, x2, x3
-		hv = h[v]
-		d[v] = x4
-	}
-}
-
 // smallNoise reports whether a delay can be worked out in 64 bits.
 func (g *ring) smallNoise() bool {
 	for _, s := range g.span {
@@ -152,39 +123,6 @@ func (g *ring) smallNoise() bool {
 		}
 	}
 	return true
-}
-
-// stepNoisyTile is stepTile with noise.
-func (g *ring) stepNoisyTile(d, h, c []Time, j int) {
-	n := len(d)
-	h, c = h[:n], c[:n]
-	span, rank := g.span[:n], g.rank[:n]
-	t := (*[noiseSize]uint32)(g.noise.values)
-	o0 := uint32(g.noise.place(1, int32(j), 0))
-	o1 := uint32(g.noise.place(1, int32(j+1), 0))
-	o2 := uint32(g.noise.place(1, int32(j+2), 0))
-	o3 := uint32(g.noise.place(1, int32(j+3), 0))
-	const mask = noiseSize - 1
-	p0, p1, p2, p3 := d[n-tile-1], Time(math.MinInt64/2), Time(math.MinInt64/2), Time(math.MinInt64/2)
-	hv := h[n-tile-1]
-	for v := n - tile; v < n; v++ {
-		x0, cv, a, r := d[v], c[v], uint64(span[v]), uint32(rank[v])
-		x1 := max(x0, p0+hv) + cv + Time(a*uint64(t[(r+o0)&mask])>>32)
-		x2 := max(x1, p1+hv) + cv + Time(a*uint64(t[(r+o1)&mask])>>32)
-		x3 := max(x2, p2+hv) + cv + Time(a*uint64(t[(r+o2)&mask])>>32)
-		p0, p1, p2, p3 = x0, x1, x2, x3
-		hv = h[v]
-	}
-	for v := range d {
-		x0, cv, a, r := d[v], c[v], uint64(span[v]), uint32(rank[v])
-		x1 := max(x0, p0+hv) + cv + Time(a*uint64(t[(r+o0)&mask])>>32)
-		x2 := max(x1, p1+hv) + cv + Time(a*uint64(t[(r+o1)&mask])>>32)
-		x3 := max(x2, p2+hv) + cv + Time(a*uint64(t[(r+o2)&mask])>>32)
-		x4 := max(x3, p3+hv) + cv + Time(a*uint64(t[(r+o3)&mask])>>32)
-		p0, p1, p2, p3 = x0, x1, x2, x3
-		hv = h[v]
-		d[v] = x4
-	}
 }
 
 // sweepBoth steps links and processors.
