@@ -60,6 +60,11 @@ const maxScripts = 512
 // do runs a call in the order of calls. It is the one way into the engine.
 func (c *Comm) do(ctx context.Context, k call, opts []Option) error {
 	if len(opts) == 0 {
+		if c.queue.tryEnter() {
+			err := c.run(ctx, &k, nil)
+			c.queue.leave()
+			return err
+		}
 		return c.perform(ctx, k, nil)
 	}
 	gated, err := c.gated(k, opts, false)
@@ -75,7 +80,7 @@ func (c *Comm) perform(ctx context.Context, k call, opts []Option) error {
 	case err != nil:
 		return errors.Join(c.ended(k, err), release(k.gate))
 	case inline:
-		err = c.run(ctx, k, opts)
+		err = c.run(ctx, &k, opts)
 		c.queue.leave()
 		return err
 	}
@@ -100,7 +105,7 @@ func (c *Comm) start(ctx context.Context, k call, opts []Option) (*Work, error) 
 // work returns the Work of a call. When its context ends before its turn comes, that ends the communicator as it would
 // have ended it later: the operations before may last for ever.
 func (c *Comm) work(ctx context.Context, k call, opts []Option) *Work {
-	w := newWork(ctx, func(ctx context.Context) error { return c.run(ctx, k, opts) })
+	w := newWork(ctx, func(ctx context.Context) error { return c.run(ctx, &k, opts) })
 	w.unwatch = context.AfterFunc(ctx, func() {
 		err := engine.Ended(ctx)
 		c.engine.Abort(&AbortError{Rank: c.cfg.Rank, Cause: fmt.Sprintf("%v, before its turn: %v", k.coll, err), Err: err})
@@ -113,15 +118,17 @@ func (c *Comm) ended(k call, err error) error {
 	return fmt.Errorf("collective: %v on rank %d: %w", k.coll, c.cfg.Rank, err)
 }
 
-func (c *Comm) run(ctx context.Context, k call, opts []Option) error {
+func (c *Comm) run(ctx context.Context, k *call, opts []Option) error {
 	err := c.runInTurn(ctx, k, opts)
-	if opened := release(k.gate); err == nil {
-		err = opened
+	if k.gate != nil {
+		if opened := release(k.gate); err == nil {
+			err = opened
+		}
 	}
 	return err
 }
 
-func (c *Comm) runInTurn(ctx context.Context, k call, opts []Option) error {
+func (c *Comm) runInTurn(ctx context.Context, k *call, opts []Option) error {
 	if len(opts) > 0 {
 		var o options
 		for _, opt := range opts {
@@ -134,15 +141,15 @@ func (c *Comm) runInTurn(ctx context.Context, k call, opts []Option) error {
 		}
 	}
 	if err := c.engine.Err(); err != nil {
-		return c.ended(k, err)
+		return c.ended(*k, err)
 	}
-	sc, err := c.script(&k)
+	sc, err := c.script(k)
 	if err == nil {
-		err = c.runScript(ctx, sc, &k)
+		err = c.runScript(ctx, sc, k)
 	}
 	if err != nil {
 		c.engine.Abort(err) // also when it was this rank's alone, a lack of memory or of a link: the others wait for it
-		return c.ended(k, c.engine.Err())
+		return c.ended(*k, c.engine.Err())
 	}
 	return nil
 }

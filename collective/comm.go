@@ -111,17 +111,20 @@ func newComm(cfg Config, group *membership.Group, d doors) (*Comm, error) {
 	onHost, inProcess := group.Near(cfg.Rank)
 	// Small messages are copied aside and may be read after this rank has left. Ranks of this process read them where they
 	// are, so there they must be memory that the collector keeps as long as somebody does.
-	alloc, free := d.alloc, d.free
+	alloc, free, near := d.alloc, d.free, transport.ScopeHost
 	if inProcess > 1 && d.near() {
 		alloc = func(bytes int) ([]byte, error) { return make([]byte, bytes), nil }
-		free = func([]byte) error { return nil }
+		free, near = func([]byte) error { return nil }, transport.ScopeProcess
+	}
+	if !d.together(group) {
+		near = 0
 	}
 	d.admit(group)
 	c.engine = engine.New(engine.Config{
 		Rank: cfg.Rank, Size: cfg.Size, Epoch: uint32(c.epoch), Bell: d.bell,
 		Crowded: onHost > min(runtime.NumCPU(), runtime.GOMAXPROCS(0)*onHost/inProcess), Shared: inProcess > 1 || d.networked(),
 		InProcess: inProcess,
-		Alloc:     alloc, Free: free, Memory: cfg.Memory, Reads: readers(cfg.Memory, group, cfg.Rank),
+		Alloc:     alloc, Free: free, Memory: cfg.Memory, Reads: readers(cfg.Memory, group, cfg.Rank), Near: near,
 		Open: func(peer int, channel uint16) (transport.Link, error) {
 			l, name, err := d.open(&self, &group.Members[peer], transport.LinkID{Comm: group.ID, Channel: channel})
 			if err == nil {
@@ -220,6 +223,28 @@ func openDoors(ctx context.Context, ts []transport.Transport, group string, rank
 func (d *doors) near() bool {
 	for _, t := range d.transports {
 		if c := t.Caps(); c.Scope == transport.ScopeProcess && c.ByReference {
+			return true
+		}
+	}
+	return false
+}
+
+// together reports whether all members are on one host, use one transport that links by reference, and have no memory but the
+// host's. All of them come to the same answer.
+func (d *doors) together(g *membership.Group) bool {
+	first := &g.Members[0]
+	reached := make(map[string]int)
+	for i := range g.Members {
+		m := &g.Members[i]
+		if m.Host != first.Host || m.Label != first.Label || m.Memory != "" {
+			return false
+		}
+		for name := range m.Addrs {
+			reached[name]++
+		}
+	}
+	for _, t := range d.transports {
+		if c := t.Caps(); c.ByReference && c.Scope <= transport.ScopeHost && reached[t.Name()] == len(g.Members) {
 			return true
 		}
 	}

@@ -3,6 +3,7 @@ package collective
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ringtree/ringtree/collective/internal/engine"
@@ -11,6 +12,7 @@ import (
 // A queue runs one operation at a time in the order of the calls. A blocking call that finds it empty runs in its
 // own goroutine, without another; the rest run on one goroutine that lives while there is work.
 type queue struct {
+	state   atomic.Uint32
 	mu      sync.Mutex
 	busy    bool    // an operation runs
 	waiting []*Work // started or blocking calls, in order
@@ -18,10 +20,37 @@ type queue struct {
 	idle    chan struct{} // made by close, closed when nothing runs any more
 }
 
+// The states of a queue. As long as operations do not meet, they enter and leave by an exchange each, and the fields are not
+// looked at.
+const (
+	queueIdle   uint32 = iota // nothing runs, nothing waits, and it is open
+	queueBusy                 // the same, but for one operation that its caller runs
+	queueLocked               // the fields under mu say
+)
+
+// tryEnter lets the caller run an operation itself if nothing else is there.
+func (q *queue) tryEnter() bool { return q.state.CompareAndSwap(queueIdle, queueBusy) }
+
+// lock makes the fields say what is.
+func (q *queue) lock() {
+	q.mu.Lock()
+	if old := q.state.Swap(queueLocked); old != queueLocked {
+		q.busy = old == queueBusy
+	}
+}
+
+// unlock goes back to the quick states when there is nothing to say.
+func (q *queue) unlock() {
+	if !q.busy && !q.closed && len(q.waiting) == 0 {
+		q.state.Store(queueIdle)
+	}
+	q.mu.Unlock()
+}
+
 // enter lets the caller run an operation itself. If it may not, because others are before it, the work is queued.
 func (q *queue) enter(make func() *Work) (inline bool, w *Work, err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	q.lock()
+	defer q.unlock()
 	if q.closed {
 		return false, nil, ErrClosed
 	}
@@ -36,8 +65,8 @@ func (q *queue) enter(make func() *Work) (inline bool, w *Work, err error) {
 
 // start queues an operation.
 func (q *queue) start(w *Work) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	q.lock()
+	defer q.unlock()
 	if q.closed {
 		return ErrClosed
 	}
@@ -51,8 +80,11 @@ func (q *queue) start(w *Work) error {
 
 // leave ends an operation that the caller ran itself.
 func (q *queue) leave() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	if q.state.CompareAndSwap(queueBusy, queueIdle) {
+		return
+	}
+	q.lock()
+	defer q.unlock()
 	if len(q.waiting) > 0 {
 		go q.drain()
 		return
@@ -72,15 +104,15 @@ func (q *queue) rest() {
 // drain runs queued operations until there is none.
 func (q *queue) drain() {
 	for {
-		q.mu.Lock()
+		q.lock()
 		if len(q.waiting) == 0 {
 			q.rest()
-			q.mu.Unlock()
+			q.unlock()
 			return
 		}
 		w := q.waiting[0]
 		q.waiting = q.waiting[1:]
-		q.mu.Unlock()
+		q.unlock()
 		w.run()
 	}
 }
@@ -88,19 +120,19 @@ func (q *queue) drain() {
 // close refuses new operations and waits until none runs; when patience is over it calls abort and waits on. It
 // returns false if the queue was closed before.
 func (q *queue) close(patience time.Duration, abort func()) bool {
-	q.mu.Lock()
+	q.lock()
 	if q.closed {
-		q.mu.Unlock()
+		q.unlock()
 		return false
 	}
 	q.closed = true
 	if !q.busy {
-		q.mu.Unlock()
+		q.unlock()
 		return true
 	}
 	idle := make(chan struct{})
 	q.idle = idle
-	q.mu.Unlock()
+	q.unlock()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {

@@ -41,6 +41,7 @@ type options struct {
 	json      string
 	plot      string
 	explain   bool
+	bind      bool
 	counted   bool // -np was given
 	timeout   time.Duration
 }
@@ -192,6 +193,7 @@ func parseFlags(args []string, getenv func(string) string) (*options, error) {
 	set.BoolVar(&o.perIter, "per_iter_timing", false, "")
 	set.BoolVar(&o.explain, "explain", false, "")
 	set.BoolVar(&o.staged, "staged", false, "")
+	set.BoolVar(&o.bind, "bind", false, "")
 
 	if err := set.Parse(joinSwitch(args)); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

@@ -49,6 +49,12 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 		ctx = interrupted
 		group = fmt.Sprintf("perf-%d", os.Getpid())
 	}
+	if launched && o.bind {
+		if _, err := launch.Bind(rank, size); err != nil {
+			fmt.Fprintf(stderr, "perf: %v\n", err)
+			return exitFailed
+		}
+	}
 	if o.placement.cuda && !launched {
 		if _, err := o.driver(); err != nil { // once, not from every rank
 			fmt.Fprintf(stderr, "perf: %v\n", err)

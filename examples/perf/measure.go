@@ -97,7 +97,8 @@ func (m *member) loop(ctx context.Context, c *caller) error {
 }
 
 func (m *member) loopPerIter(ctx context.Context, c *caller) error {
-	last := time.Now()
+	start := time.Now()
+	last := time.Duration(0)
 	for i := range m.times {
 		for range m.o.agg {
 			m.dog.call()
@@ -105,8 +106,8 @@ func (m *member) loopPerIter(ctx context.Context, c *caller) error {
 				return err
 			}
 		}
-		now := time.Now()
-		m.times[i] = now.Sub(last).Seconds() / float64(m.o.agg)
+		now := time.Since(start) // half as long as time.Now takes
+		m.times[i] = (now - last).Seconds() / float64(m.o.agg)
 		last = now
 	}
 	return nil

@@ -35,6 +35,9 @@ type Config struct {
 	// it in place.
 	Memory buffer.Memory
 	Reads  func(peer int) bool
+	// Near, if not 0, says that all ranks are on this host and have no such Memory, so that small operations may run on boards
+	// (all ranks must say that alike), and how far memory of Alloc is read in place.
+	Near transport.Scope
 }
 
 // controlChannel is the channel on which neighbours (rank ± 1) tell each other what they wait for, once an operation has
@@ -63,6 +66,7 @@ type Engine struct {
 	past    [remembered]entry // the last operations, by number
 	stale   uint64            // frames of other epochs, dropped
 	waiter  waiter
+	board   board
 	reader  *conn // to the peer whose reading of an aside buffer is waited for
 	off     *offload
 	away    bool    // it runs
@@ -105,6 +109,7 @@ type conn struct {
 	inline int       // payloads that Post copies
 	places bool      // frames can carry offers
 	near   bool      // the peer is in this process, and its frames lie in its caller's memory
+	direct bool      // the peer reads memory of Config.Alloc in place
 }
 
 // Poll and Release are the link's, and know of a frame that is held.
@@ -165,7 +170,7 @@ func (e *Engine) conn(peer int, channel schedule.Channel) (*conn, error) {
 		return nil, &PeerError{Rank: peer, Op: "open", Channel: int(channel), Step: -1, Err: err}
 	}
 	caps := l.Caps()
-	c := &conn{Link: l, peer: peer, near: caps.Scope == transport.ScopeProcess, inline: caps.Inline, places: caps.Placement}
+	c := &conn{Link: l, peer: peer, near: caps.Scope == transport.ScopeProcess, inline: caps.Inline, places: caps.Placement, direct: caps.ByReference && caps.Scope <= e.cfg.Near}
 	e.conns[key] = c
 	return c, nil
 }
@@ -174,6 +179,11 @@ func (e *Engine) conn(peer int, channel schedule.Channel) (*conn, error) {
 func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) (err error) {
 	e.runs++
 	e.begin(sc)
+	if sc.shot != nil && e.cfg.Near != 0 {
+		if on, err := e.tryBoards(ctx, sc, &m); on || err != nil {
+			return err
+		}
+	}
 	posted := 0
 	if !m.Away && e.mayShoot(sc) {
 		var done bool
@@ -206,6 +216,11 @@ func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) (err error) {
 			err = e.loop(ctx, sc, &m)
 		}
 	}
+	return e.conclude(err)
+}
+
+// conclude ends an operation that may have waited, and the engine with it if it failed.
+func (e *Engine) conclude(err error) error {
 	e.waiter.begin(e.cfg.Bell)
 	if err != nil {
 		err = e.fail(err)
@@ -577,5 +592,9 @@ func (e *Engine) Free() {
 			_ = e.cfg.Free(mem) // an endpoint that forgets its memory when it closes says no
 			e.asides[i].mem = nil
 		}
+	}
+	if e.board.own != nil {
+		_ = e.cfg.Free(e.board.own)
+		e.board.own = nil
 	}
 }

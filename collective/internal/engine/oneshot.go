@@ -18,8 +18,10 @@ type oneShot struct {
 	match    []int32 // the step of each one's frame
 	own      int     // how many of from are lower ranks
 	final    bool
-	all      bool // every other rank is in from
-	inline   int  // longer payloads are put aside, for some peer at least
+	all      bool                // every other rank is in from
+	whole    bool                // all, and the chunk is the whole vector
+	words    [headerWords]uint64 // of the frames, but for what differs from operation to operation
+	inline   int                 // longer payloads are put aside, for some peer at least
 }
 
 // oneShotOf returns the program of sc as a oneShot, or nil if it is none.
@@ -58,6 +60,10 @@ func (e *Engine) oneShotOf(sc *Script, p *schedule.Program) *oneShot {
 		x.match = append(x.match[:at], append([]int32{op.Match}, x.match[at:]...)...)
 	}
 	x.all = recvs == e.cfg.Size-1
+	x.whole = x.all && sc.layout.Chunks() == 1
+	h := sc.head
+	h.Length = uint32(sc.length * sc.size)
+	x.words = words(&h)
 	return x
 }
 

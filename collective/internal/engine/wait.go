@@ -248,27 +248,14 @@ func (e *Engine) hail(sc *Script) error {
 			}
 			c.hailed = ok
 		}
-		for {
-			f, err := c.Poll()
-			if err != nil {
-				if err := e.failed(c); err != nil {
-					return err
-				}
-			}
-			if f == nil {
-				break
-			}
-			h := f.Header
-			c.Release()
-			if err := e.compare(c.peer, &h); err != nil {
-				return err
-			}
+		if err := e.hear(c); err != nil {
+			return err
 		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for key, c := range e.conns {
-		if key.channel == controlChannel {
+		if key.channel == controlChannel || key.channel == boardChannel {
 			continue
 		}
 		if f, err := c.Poll(); err == nil && f != nil { // the end of a link is for who needs it
@@ -278,6 +265,29 @@ func (e *Engine) hail(sc *Script) error {
 		}
 	}
 	return nil
+}
+
+// hear takes in what a peer has said on its control link.
+func (e *Engine) hear(c *conn) error {
+	for {
+		f, err := c.Poll()
+		if err != nil {
+			if err := e.failed(c); err != nil {
+				return err
+			}
+		}
+		if f == nil {
+			return nil
+		}
+		h := f.Header
+		c.Release()
+		if h.Step == wakeStep {
+			continue
+		}
+		if err := e.compare(c.peer, &h); err != nil {
+			return err
+		}
+	}
 }
 
 // compare returns a MismatchError if the peer's operation of that number is not what this rank's is or was. Of
