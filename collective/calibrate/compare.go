@@ -17,6 +17,7 @@ type Comparison struct {
 type Compared struct {
 	Row
 	Prediction
+	By    string  // what predicts it, in words
 	Error float64 // predicted/measured - 1
 }
 
@@ -39,13 +40,29 @@ var bands = []Band{
 
 // Compare holds a model against a table.
 func Compare(m *Model, t *Table) *Comparison {
+	c, _ := CompareWith(t, func(bytes int64) (Prediction, string, error) {
+		p, err := m.Predict(t.Shape, bytes)
+		if err != nil {
+			return Prediction{}, "", nil // no table that was read has such rows
+		}
+		return p, fmt.Sprintf("%v %v", p.Algorithm, p.Protocol), nil
+	})
+	return c
+}
+
+// CompareWith holds anything that predicts against a table: a simulation, say. predict returns the time of an operation of so many bytes
+// and says in words what it is the time of; rows that it predicts no time for are left out. Its first error is returned.
+func CompareWith(t *Table, predict func(bytes int64) (Prediction, string, error)) (*Comparison, error) {
 	c := &Comparison{}
 	for _, r := range t.Rows {
-		p, err := m.Predict(t.Shape, r.Bytes)
-		if err != nil || !(r.Seconds > 0) {
-			continue // no table that was read has such rows
+		p, by, err := predict(r.Bytes)
+		if err != nil {
+			return nil, err
 		}
-		c.Rows = append(c.Rows, Compared{r, p, p.Seconds/r.Seconds - 1})
+		if !(r.Seconds > 0) || !(p.Seconds > 0) {
+			continue
+		}
+		c.Rows = append(c.Rows, Compared{r, p, by, p.Seconds/r.Seconds - 1})
 	}
 	for _, b := range bands {
 		var errs []float64
@@ -62,7 +79,7 @@ func Compare(m *Model, t *Table) *Comparison {
 		b.Median, b.P90, b.Max = quantile(errs, 0.5), quantile(errs, 0.9), quantile(errs, 1)
 		c.Bands = append(c.Bands, b)
 	}
-	return c
+	return c, nil
 }
 
 func (c *Comparison) errors() (errs []float64) {
@@ -87,8 +104,8 @@ func (c *Comparison) WriteTo(w io.Writer) (int64, error) {
 	b = fmt.Appendf(b, "# %12s  %12s  %12s  %25s  %8s  %s\n", "size", "measured", "predicted", "nine of ten between", "error", "by")
 	b = fmt.Appendf(b, "# %12s  %12s  %12s  %25s  %8s\n", "(B)", "(us)", "(us)", "(us)", "(%)")
 	for _, r := range c.Rows {
-		b = fmt.Appendf(b, "  %12d  %12.2f  %12.2f  %12.2f %12.2f  %+8.1f  %v %v\n",
-			r.Bytes, r.Row.Seconds*1e6, r.Prediction.Seconds*1e6, r.Low*1e6, r.High*1e6, r.Error*100, r.Algorithm, r.Protocol)
+		b = fmt.Appendf(b, "  %12d  %12.2f  %12.2f  %12.2f %12.2f  %+8.1f  %s\n",
+			r.Bytes, r.Row.Seconds*1e6, r.Prediction.Seconds*1e6, r.Low*1e6, r.High*1e6, r.Error*100, r.By)
 	}
 	b = fmt.Appendf(b, "#\n# %-18s  %5s  %8s  %8s  %8s  %8s\n", "sizes", "rows", "median", "p90", "max", "bias")
 	for _, x := range c.Bands {

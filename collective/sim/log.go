@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"iter"
+
 	"github.com/ringtree/ringtree/collective/schedule"
 	"github.com/ringtree/ringtree/topology"
 )
@@ -34,4 +36,32 @@ func (l *log) add(r record, limit int) int32 {
 	}
 	l.records = append(l.records, r)
 	return int32(len(l.records) - 1)
+}
+
+// A Message is one on record.
+type Message struct {
+	From, To topology.Rank
+	Lane     schedule.Lane // of the sender
+	Index    int           // operation in it
+	Slice    int
+	Bytes    int64
+	Level    topology.Level
+	Start    Time // the sender begins
+	Leave    Time // the first byte leaves
+	Arrive   Time // the last byte arrives
+}
+
+// Recorded yields the messages on record, in the order in which they were sent. It needs [Record].
+func (r *Result) Recorded() iter.Seq[Message] {
+	return func(yield func(Message) bool) {
+		if r.log == nil {
+			return
+		}
+		for i := range r.log.records {
+			m := &r.log.records[i]
+			if !yield(Message{m.From, m.To, m.Lane, int(m.Index), int(m.Slice), m.Bytes, m.Level, m.Start, m.Leave, m.Arrive}) {
+				return
+			}
+		}
+	}
 }

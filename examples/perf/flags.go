@@ -13,12 +13,13 @@ import (
 
 	"github.com/ringtree/ringtree/collective/buffer"
 	"github.com/ringtree/ringtree/examples/internal/links"
+	"github.com/ringtree/ringtree/examples/internal/sizes"
 )
 
 // options is the command line, checked.
 type options struct {
 	coll      collKind
-	sweep     sweep
+	sweep     sizes.Sweep
 	ops       []buffer.Op // {0} for a collective that reduces nothing
 	dtypes    []buffer.DType
 	root      int // -1: every rank in turn
@@ -79,7 +80,7 @@ func (e *usageError) Error() string { return e.reason }
 // defaults is what an empty command line means.
 func defaults() options {
 	return options{
-		coll: allReduce, sweep: sweep{first: 8, last: 64 << 20, step: 1 << 20, factor: 2},
+		coll: allReduce, sweep: sizes.Sweep{First: 8, Last: 64 << 20, Step: 1 << 20, Factor: 2},
 		ops: []buffer.Op{buffer.Sum}, dtypes: []buffer.DType{buffer.Float32},
 		iters: 20, warmup: 5, agg: 1, cycles: 1, check: 1, average: ofMean,
 		processes: 2, threads: 1, Flags: links.Flags{Transport: "auto"}, algo: "auto", alloc: "registered", timeout: time.Minute,
@@ -111,7 +112,7 @@ func parseFlags(args []string, getenv func(string) string) (*options, error) {
 		}
 	}
 	size := func(to *int64) func(string) error {
-		return func(s string) (err error) { *to, err = parseSize(s); return err }
+		return func(s string) (err error) { *to, err = sizes.Parse(s); return err }
 	}
 	number := func(to *int, least int) func(string) error {
 		return func(s string) error {
@@ -131,15 +132,15 @@ func parseFlags(args []string, getenv func(string) string) (*options, error) {
 			return nil
 		}
 	}
-	add("b", size(&o.sweep.first))
-	add("e", size(&o.sweep.last))
-	add("i", size(&o.sweep.step))
+	add("b", size(&o.sweep.First))
+	add("e", size(&o.sweep.Last))
+	add("i", size(&o.sweep.Step))
 	add("f", func(s string) error {
 		n, err := strconv.ParseInt(s, 10, 64)
 		if err != nil || n < 1 {
 			return errors.New("want a whole number from 1")
 		}
-		o.sweep.factor = n
+		o.sweep.Factor = n
 		return nil
 	})
 	add("n", number(&o.iters, 1))
@@ -205,7 +206,7 @@ func parseFlags(args []string, getenv func(string) string) (*options, error) {
 		return nil, &usageError{fmt.Sprintf("unexpected argument %q", set.Arg(0))}
 	}
 	if given["i"] && !given["f"] {
-		o.sweep.factor = 1
+		o.sweep.Factor = 1
 	}
 	o.counted = given["np"]
 	if o.Invited() {
@@ -237,9 +238,9 @@ func (o *options) checked() (*options, error) {
 	switch {
 	case o.processes > maxProcesses || o.threads > maxThreads:
 		return refuse("-np %d -t %d: at most %d processes of %d ranks", o.processes, o.threads, maxProcesses, maxThreads)
-	case o.sweep.first > o.sweep.last:
-		return refuse("-b %d is larger than -e %d", o.sweep.first, o.sweep.last)
-	case o.sweep.factor == 1 && o.sweep.step == 0:
+	case o.sweep.First > o.sweep.Last:
+		return refuse("-b %d is larger than -e %d", o.sweep.First, o.sweep.Last)
+	case o.sweep.Factor == 1 && o.sweep.Step == 0:
 		return refuse("-f 1 needs a step of at least 1 byte (-i)")
 	case o.Join != "" && (o.root > 0 || o.hosts > 0):
 		return refuse("-r and -hosts need to know the number of ranks: not with -join")
@@ -259,7 +260,7 @@ func (o *options) checked() (*options, error) {
 		o.ops = []buffer.Op{0}
 	}
 	if o.coll == barrier {
-		o.sweep = sweep{factor: 1, step: 1}
+		o.sweep = sizes.Sweep{Factor: 1, Step: 1}
 		o.dtypes = o.dtypes[:1]
 		o.check = 0
 	}

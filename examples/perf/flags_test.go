@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/examples/internal/sizes"
 )
 
 func TestParseFlags(t *testing.T) {
@@ -24,21 +25,21 @@ func TestParseFlags(t *testing.T) {
 	}{
 		{"", with(func(o *options) {})},
 		{"-b 1K -e 2M -f 4 -n 7 -w 0 -m 3 -N 0 -c 2 -a 3 -t 2 -np 3", with(func(o *options) {
-			o.sweep = sweep{1024, 2 << 20, 1 << 20, 4}
+			o.sweep = sizes.Sweep{First: 1024, Last: 2 << 20, Step: 1 << 20, Factor: 4}
 			o.iters, o.warmup, o.agg, o.cycles, o.check, o.average, o.threads, o.processes = 7, 0, 3, 0, 2, ofMax, 2, 3
 		})},
 		{"--minbytes 1K --maxbytes=2M --stepfactor 4 --iters 7 --warmup_iters 0 --agg_iters 3 --run_cycles 2 --check 0 --average 0 --nthreads 2", with(func(o *options) {
-			o.sweep = sweep{1024, 2 << 20, 1 << 20, 4}
+			o.sweep = sizes.Sweep{First: 1024, Last: 2 << 20, Step: 1 << 20, Factor: 4}
 			o.iters, o.warmup, o.agg, o.cycles, o.check, o.average, o.threads = 7, 0, 3, 2, 0, ofRank0, 2
 		})},
-		{"-i 512 -e 1K", with(func(o *options) { o.sweep = sweep{8, 1024, 512, 1} })},
-		{"-i 512 -f 3 -e 1K", with(func(o *options) { o.sweep = sweep{8, 1024, 512, 3} })},
+		{"-i 512 -e 1K", with(func(o *options) { o.sweep = sizes.Sweep{First: 8, Last: 1024, Step: 512, Factor: 1} })},
+		{"-i 512 -f 3 -e 1K", with(func(o *options) { o.sweep = sizes.Sweep{First: 8, Last: 1024, Step: 512, Factor: 3} })},
 		{"-o max -d half", with(func(o *options) { o.ops, o.dtypes = []buffer.Op{buffer.Max}, []buffer.DType{buffer.Float16} })},
 		{"--op all --datatype all", with(func(o *options) { o.ops, o.dtypes = buffer.Ops(), buffer.DTypes() })},
 		{"-coll broadcast -r all", with(func(o *options) { o.coll, o.root, o.ops = broadcast, -1, []buffer.Op{0} })},
 		{"-coll reduce --root 1", with(func(o *options) { o.coll, o.root = reduce, 1 })},
 		{"-coll barrier -b 8", with(func(o *options) {
-			o.coll, o.ops, o.check, o.sweep = barrier, []buffer.Op{0}, 0, sweep{factor: 1, step: 1}
+			o.coll, o.ops, o.check, o.sweep = barrier, []buffer.Op{0}, 0, sizes.Sweep{Factor: 1, Step: 1}
 		})},
 		{"-I -J out.json", with(func(o *options) { o.perIter, o.json = true, "out.json" })},
 		{"-I 1 --output_file out.json", with(func(o *options) { o.perIter, o.json = true, "out.json" })},
@@ -61,7 +62,7 @@ func TestParseFlags(t *testing.T) {
 			continue
 		}
 		got.counted = false // whether -np was given, which every row shows
-		if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(options{}, sweep{}, placement{})); diff != "" {
+		if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(options{}, sizes.Sweep{}, placement{})); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", test.line, diff)
 		}
 	}
@@ -152,7 +153,7 @@ func FuzzParseFlags(f *testing.F) {
 			return
 		}
 		if o.iters < 1 || o.agg < 1 || o.ranks() < 1 || len(o.ops) == 0 || len(o.dtypes) == 0 ||
-			o.root < -1 || o.sweep.first > o.sweep.last || o.timeout <= 0 {
+			o.root < -1 || o.sweep.First > o.sweep.Last || o.timeout <= 0 {
 			t.Errorf("%q: accepted %+v", line, o)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ringtree/ringtree/collective"
 	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/examples/internal/sizes"
 )
 
 // members joins o.threads ranks of this process and calls f on each.
@@ -64,7 +65,7 @@ func TestTimedLoopAllocatesNothing(t *testing.T) {
 	for _, coll := range []collKind{allReduce, reduceScatter, allGather, broadcast, reduce, barrier} {
 		o := defaults()
 		o.coll, o.processes, o.threads, o.Transport, o.iters = coll, 1, 2, "mem", iters
-		o.sweep = sweep{first: 32 << 10, last: 32 << 10, step: 1, factor: 2}
+		o.sweep = sizes.Sweep{First: 32 << 10, Last: 32 << 10, Step: 1, Factor: 2}
 		s := subject{size: 32 << 10, dtype: buffer.Float32, op: buffer.Sum}
 		members(t, &o, func(m *member) error {
 			l := layoutOf(m.buffers, coll, coll.shapeOf(s.size, 4, 2), s.dtype, m.comm.Rank(), false)
@@ -103,7 +104,7 @@ func TestTimedLoopAllocatesNothing(t *testing.T) {
 func TestCombine(t *testing.T) {
 	for how, want := range map[combination]float64{ofRank0: 1, ofMean: 2, ofMin: 1, ofMax: 3} {
 		o := defaults()
-		o.processes, o.threads, o.Transport, o.average, o.sweep.last = 1, 3, "mem", how, 1024
+		o.processes, o.threads, o.Transport, o.average, o.sweep.Last = 1, 3, "mem", how, 1024
 		members(t, &o, func(m *member) error {
 			got, err := m.combine(t.Context(), float64(1+m.comm.Rank()))
 			if err == nil && m.comm.Rank() == 0 && got != want {
@@ -116,7 +117,7 @@ func TestCombine(t *testing.T) {
 
 func TestGatherTimes(t *testing.T) {
 	o := defaults()
-	o.processes, o.threads, o.Transport, o.iters, o.sweep.last = 1, 3, "mem", 2, 1024
+	o.processes, o.threads, o.Transport, o.iters, o.sweep.Last = 1, 3, "mem", 2, 1024
 	members(t, &o, func(m *member) error {
 		r := float64(m.comm.Rank())
 		m.times[0], m.times[1] = 1+r, 9-r
@@ -133,7 +134,7 @@ func TestGatherTimes(t *testing.T) {
 func TestCheckCountsWrongElements(t *testing.T) {
 	const ranks, count = 3, 256
 	o := defaults()
-	o.processes, o.threads, o.Transport, o.sweep.last, o.check = 1, ranks, "mem", 4*count, 5
+	o.processes, o.threads, o.Transport, o.sweep.Last, o.check = 1, ranks, "mem", 4*count, 5
 	asked := subject{size: 4 * count, dtype: buffer.Int32, op: buffer.Sum}
 	members(t, &o, func(m *member) error {
 		l := layoutOf(m.buffers, allReduce, shape{count, count, count}, asked.dtype, m.comm.Rank(), false)

@@ -30,7 +30,7 @@ func (o *options) subjects() iter.Seq[subject] {
 			for _, op := range o.ops {
 				for _, root := range o.roots() {
 					for cycle := 0; o.cycles == 0 || cycle < o.cycles; cycle++ {
-						for size := range o.sweep.all(int64(dtype.Size())) {
+						for size := range o.sweep.All(int64(dtype.Size())) {
 							if !yield(subject{size, dtype, op, root}) {
 								return
 							}
@@ -61,7 +61,7 @@ func (o *options) roots() []int {
 func (o *options) largest() (send, recv int64) {
 	for _, dtype := range o.dtypes {
 		width := int64(dtype.Size())
-		s := o.coll.shapeOf(o.sweep.last, width, o.ranks())
+		s := o.coll.shapeOf(o.sweep.Last, width, o.ranks())
 		if o.coll == barrier {
 			continue
 		}

@@ -6,11 +6,12 @@ import (
 	"testing"
 
 	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/examples/internal/sizes"
 )
 
 func TestSubjects(t *testing.T) {
 	o := defaults()
-	o.sweep = sweep{0, 8, 1, 2}
+	o.sweep = sizes.Sweep{First: 0, Last: 8, Step: 1, Factor: 2}
 	o.dtypes = []buffer.DType{buffer.Float64, buffer.Int8}
 	o.ops = []buffer.Op{buffer.Sum, buffer.Max}
 	var got []string
@@ -27,7 +28,7 @@ func TestSubjects(t *testing.T) {
 	}
 
 	o = defaults()
-	o.coll, o.root, o.ops, o.cycles, o.sweep.last = broadcast, -1, []buffer.Op{0}, 2, 8
+	o.coll, o.root, o.ops, o.cycles, o.sweep.Last = broadcast, -1, []buffer.Op{0}, 2, 8
 	got = nil
 	for s := range o.subjects() {
 		got = append(got, fmt.Sprint(s, " ", s.root))
@@ -51,7 +52,7 @@ func TestSubjects(t *testing.T) {
 
 func TestLargest(t *testing.T) {
 	o := defaults()
-	o.sweep.last, o.processes = 1<<20, 4
+	o.sweep.Last, o.processes = 1<<20, 4
 	for coll, want := range map[collKind][2]int64{
 		allReduce: {1 << 20, 1 << 20}, allGather: {1 << 18, 1 << 20}, reduceScatter: {1 << 20, 1 << 18}, barrier: {0, 0},
 	} {

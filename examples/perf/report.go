@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"time"
+
+	"github.com/ringtree/ringtree/examples/internal/sizes"
 )
 
 // A header is what a report says once, before the results.
@@ -13,7 +15,7 @@ type header struct {
 	version, goVersion string
 	program            string
 	threads            int // ranks per process
-	sweep              sweep
+	sweep              sizes.Sweep
 	warmup, iters, agg int
 	check              int
 	perIter            bool

@@ -124,13 +124,13 @@ func makeJSON(h header, rows []row, failure error, end time.Time) *jsonReport {
 		Results: []jsonResult{}, Errors: []string{}, EndTime: end.Format(timeFormat),
 	}
 	c := jsonConfig{
-		Threads: h.threads, GPUs: 1, MinBytes: h.sweep.first, MaxBytes: h.sweep.last, Warmup: h.warmup, Iters: h.iters, Agg: h.agg,
+		Threads: h.threads, GPUs: 1, MinBytes: h.sweep.First, MaxBytes: h.sweep.Last, Warmup: h.warmup, Iters: h.iters, Agg: h.agg,
 		Check: h.check, PerIter: jsonBool(h.perIter), Parallel: true, Devices: h.devices,
 	}
-	if h.sweep.factor > 1 {
-		c.StepFactor = h.sweep.factor
+	if h.sweep.Factor > 1 {
+		c.StepFactor = h.sweep.Factor
 	} else {
-		c.StepBytes = h.sweep.step
+		c.StepBytes = h.sweep.Step
 	}
 	c.Ringtree.Ranks, c.Ringtree.Processes, c.Ringtree.Hosts = h.ranks, h.processes, h.hosts
 	c.Ringtree.Transport, c.Ringtree.Algorithm, c.Ringtree.Alloc = h.transport, h.algo, h.alloc

@@ -30,7 +30,7 @@ func newReporter(o *options, out io.Writer, terminal *os.File, devices []device)
 	r := &reporter{o: o, out: out, header: makeHeader(o, devices)}
 	total := 0
 	for _, d := range o.dtypes {
-		total += 2 * o.cycles * o.sweep.count(int64(d.Size())) * len(o.ops) * len(o.roots())
+		total += 2 * o.cycles * o.sweep.Count(int64(d.Size())) * len(o.ops) * len(o.roots())
 	}
 	r.progress = newProgress(terminal, total)
 	if o.json != "" {

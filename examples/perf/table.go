@@ -9,14 +9,14 @@ import (
 
 // writeHeader writes what stands above the table. A thread drives one rank, so "nGpus", the devices of a thread, is 1.
 func writeHeader(w io.Writer, h header) error {
-	step, unit := h.sweep.step, "bytes"
-	if h.sweep.factor > 1 {
-		step, unit = h.sweep.factor, "factor"
+	step, unit := h.sweep.Step, "bytes"
+	if h.sweep.Factor > 1 {
+		step, unit = h.sweep.Factor, "factor"
 	}
 	if _, err := fmt.Fprintf(w, "# ringtree version %s go=%s\n"+
 		"# Collective test starting: %s\n"+
 		"# nThread %d nGpus %d minBytes %d maxBytes %d step: %d(%s) warmup iters: %d iters: %d agg iters: %d validation: %d graph: %d unalign: %d\n",
-		h.version, h.goVersion, h.program, h.threads, 1, h.sweep.first, h.sweep.last, step, unit,
+		h.version, h.goVersion, h.program, h.threads, 1, h.sweep.First, h.sweep.Last, step, unit,
 		h.warmup, h.iters, h.agg, h.check, 0, 0); err != nil {
 		return err
 	}

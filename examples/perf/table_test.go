@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ringtree/ringtree/examples/internal/sizes"
 )
 
 var update = flag.Bool("update", false, "rewrite the files in testdata")
@@ -34,7 +36,7 @@ func golden(t *testing.T, name, got string) {
 
 func sampleHeader(perIter bool) header {
 	return header{
-		version: "v0.1.0", goVersion: "go1.26.8", program: "perf", threads: 1, sweep: sweep{0, 64 << 20, 1 << 20, 2},
+		version: "v0.1.0", goVersion: "go1.26.8", program: "perf", threads: 1, sweep: sizes.Sweep{First: 0, Last: 64 << 20, Step: 1 << 20, Factor: 2},
 		warmup: 5, iters: 20, agg: 1, check: 1, perIter: perIter, experiment: "all_reduce", args: []string{"perf", "-b", "0"},
 		env: []string{"GOMAXPROCS=2"}, ranks: 2, processes: 2, transport: "auto", algo: "ring", hosts: 1, alloc: "registered",
 		start: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
@@ -175,7 +177,7 @@ func TestJSON(t *testing.T) {
 		t.Errorf("NaN: got %s, %v", text, err)
 	}
 	step := sampleHeader(false)
-	step.sweep.factor = 1
+	step.sweep.Factor = 1
 	if text, err = json.Marshal(makeJSON(step, nil, nil, end)); err != nil || !strings.Contains(string(text), `"step_bytes":1048576,"warmup`) {
 		t.Errorf("sweep by steps: got %s, %v", text, err)
 	}

@@ -34,7 +34,7 @@ func tables(file, group string) ([]*calibrate.Table, error) {
 }
 
 // fitTable fits a model to a table and writes it.
-func fitTable(o options, out io.Writer) error {
+func fitTable(o *options, out io.Writer) error {
 	list, err := tables(o.calibrate, o.group)
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func fitTable(o options, out io.Writer) error {
 }
 
 // validate holds a model against tables: the one given, or for each one fitted to half of its rows against the other half.
-func validate(o options, out io.Writer) error {
+func validate(o *options, out io.Writer) error {
 	list, err := tables(o.validate, o.group)
 	if err != nil {
 		return err
@@ -88,4 +88,55 @@ func validate(o options, out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// validate holds simulated times against tables. Of several variants the quickest counts.
+func (r *runner) validate(out io.Writer) error {
+	list, err := tables(r.o.validate, r.o.group)
+	if err != nil {
+		return err
+	}
+	for _, t := range list {
+		if t.Shape.Ranks > 0 && t.Shape.Ranks != r.g.Size() {
+			return fmt.Errorf("-validate %s: %d ranks were measured, and %s has %d", r.o.validate, t.Shape.Ranks, r.o.topo, r.g.Size())
+		}
+		c, err := calibrate.CompareWith(t, func(bytes int64) (calibrate.Prediction, string, error) {
+			best, err := r.quickest(bytes)
+			if err != nil {
+				return calibrate.Prediction{}, "", err
+			}
+			p := calibrate.Prediction{Seconds: best.Time.Seconds(), Low: best.low, High: best.high}
+			if p.High == 0 {
+				p.Low, p.High = p.Seconds, p.Seconds
+			}
+			return p, best.variant.String(), nil
+		})
+		if err != nil {
+			return err
+		}
+		r.progress.clear()
+		fmt.Fprintf(out, "# %s over %d ranks on %d hosts, simulated at level %v\n", r.o.topo, r.g.Size(), r.g.Hosts(), r.o.level)
+		if _, err := c.WriteTo(out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quickest runs the variants for a size and returns the quickest.
+func (r *runner) quickest(bytes int64) (best *timed, err error) {
+	variants, err := r.variants(bytes)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range variants {
+		x, err := r.run(v, bytes)
+		if err != nil {
+			return nil, err
+		}
+		if best == nil || x.Time < best.Time {
+			best = x
+		}
+	}
+	return best, nil
 }
