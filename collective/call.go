@@ -58,16 +58,16 @@ type callKey struct {
 const maxScripts = 512
 
 // do runs a call in the order of calls. It is the one way into the engine.
-func (c *Comm) do(ctx context.Context, k call, opts []Option) error {
+func (c *Comm) do(ctx context.Context, k *call, opts []Option) error {
 	if len(opts) == 0 {
 		if c.queue.tryEnter() {
-			err := c.run(ctx, &k, nil)
+			err := c.run(ctx, k, nil)
 			c.queue.leave()
 			return err
 		}
-		return c.perform(ctx, k, nil)
+		return c.perform(ctx, *k, nil)
 	}
-	gated, err := c.gated(k, opts, false)
+	gated, err := c.gated(*k, opts, false)
 	if err != nil {
 		return err
 	}

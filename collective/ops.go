@@ -45,7 +45,8 @@ func Reduce[T buffer.Elem](ctx context.Context, c *Comm, dst, src []T, op buffer
 
 // Barrier returns when every rank has called it.
 func Barrier(ctx context.Context, c *Comm, opts ...Option) error {
-	return c.do(ctx, c.barrier(), opts)
+	k := c.barrier()
+	return c.do(ctx, &k, opts)
 }
 
 func (c *Comm) barrier() call {

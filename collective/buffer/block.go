@@ -1,6 +1,9 @@
 package buffer
 
-import "unsafe"
+import (
+	"math/bits"
+	"unsafe"
+)
 
 // A Block is a run of elements whose type is known at run time only. It borrows its memory: whoever
 // made Data owns it. The bytes are in the order of the machine.
@@ -36,13 +39,15 @@ func View[T Elem](b Block) ([]T, error) {
 // Validate returns nil if b's type is valid and its data is a whole number of elements at an address
 // aligned for their type, else a *[BlockError].
 func (b Block) Validate() error {
+	// Sizes and alignments are powers of two; dividing by them is half of what a small operation's checks would cost.
+	size := b.Type.Size()
 	reason := ""
 	switch {
-	case !b.Type.Valid():
+	case size == 0:
 		reason = "has an invalid type"
-	case len(b.Data)%b.Type.Size() != 0:
+	case len(b.Data)&(size-1) != 0:
 		reason = "ends inside an element"
-	case len(b.Data) > 0 && uintptr(unsafe.Pointer(unsafe.SliceData(b.Data)))%b.alignment() != 0:
+	case len(b.Data) > 0 && uintptr(unsafe.Pointer(unsafe.SliceData(b.Data)))&(alignment(size)-1) != 0:
 		reason = "is misaligned"
 	default:
 		return nil
@@ -50,14 +55,9 @@ func (b Block) Validate() error {
 	return &BlockError{Have: b.Type, Want: b.Type, Bytes: len(b.Data), Reason: reason}
 }
 
-// alignment returns what the address of b's data must be a multiple of: Go's own rule for the type,
-// which on 32-bit machines is 4 bytes for elements of 8.
-func (b Block) alignment() uintptr {
-	if b.Type.Size() == 8 {
-		return unsafe.Alignof(uint64(0))
-	}
-	return uintptr(b.Type.Size())
-}
+// alignment returns what the address of elements of a size must be a multiple of: Go's own rule, which on 32-bit
+// machines is 4 bytes for elements of 8.
+func alignment(size int) uintptr { return min(uintptr(size), unsafe.Alignof(uint64(0))) }
 
 // Count returns the number of elements of b, 0 if its type is not valid.
 func (b Block) Count() int {
@@ -65,7 +65,7 @@ func (b Block) Count() int {
 	if size == 0 {
 		return 0
 	}
-	return len(b.Data) / size
+	return len(b.Data) >> bits.TrailingZeros8(uint8(size))
 }
 
 // Slice returns the elements lo to hi (exclusive) of b, which shares its memory. Like a slice

@@ -79,7 +79,7 @@ func TestViewRefuses(t *testing.T) {
 
 // TestAlignmentIsGos: a slice of any type is aligned, whatever the machine.
 func TestAlignmentIsGos(t *testing.T) {
-	if got, want := (Block{Type: Float64}).alignment(), unsafe.Alignof(float64(0)); got != want {
+	if got, want := alignment(Float64.Size()), unsafe.Alignof(float64(0)); got != want {
 		t.Errorf("float64: got %d, want %d", got, want)
 	}
 	var pair struct {

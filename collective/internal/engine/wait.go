@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/ringtree/ringtree/collective/buffer"
@@ -22,6 +23,7 @@ const (
 	yieldTurns   = 150 // about 100 µs
 	pausesInTurn = 1
 	sharedTurns  = 40
+	glances      = 64 // some 100 ns
 )
 
 // sleepLimit bounds a sleep; its end is when deadlines of peers and links are looked at again.
@@ -70,6 +72,17 @@ func (w *waiter) begin(b transport.Bell) {
 func (w *waiter) arm(b transport.Bell) {
 	w.armed = true
 	b.Arm()
+}
+
+// glance looks for a number for a moment, without a pause: what ranks that work in step have to wait for takes as long as a cache
+// line from one core to another.
+func (w *waiter) glance(number *uint64, want uint64) bool {
+	for range min(glances, 1+w.spins) {
+		if atomic.LoadUint64(number) == want {
+			return true
+		}
+	}
+	return false
 }
 
 // rest passes the time of a turn, counted from 0, that is before the first sleep of a wait.
