@@ -48,6 +48,7 @@ type layer struct {
 	nodeBase int
 	wireBase int
 	alpha    float64 // of a wire; of a mesh, to be taken from the cost of the pair
+	of       []int32 // by host: its group; nil for sockets
 
 	mesh *mesh
 }
@@ -82,7 +83,7 @@ func (g *Graph) Network() (*Network, error) {
 				n.sockets[h+1] = n.sockets[h] + int32((g.HostSize(h)+s.Count-1)/s.Count)
 			}
 		}
-		l := layer{Layer: s, nodeBase: n.nodes, wireBase: n.wires}
+		l := layer{Layer: s, nodeBase: n.nodes, wireBase: n.wires, of: n.groups(&s)}
 		l.Ports = s.Ports || i == 0
 		if l.Ports {
 			l.start, l.lower = i, len(g.host)
@@ -177,21 +178,33 @@ func (n *Network) newMesh(i int) *mesh {
 
 // group returns the group of layer i that a rank is in.
 func (n *Network) group(i int, r Rank) int {
-	g := n.g
-	h := g.host[r]
-	switch n.layers[i].Span {
-	case SpanSocket:
-		return int(n.sockets[h]) + int(g.local[r])/n.layers[i].Count
-	case SpanHost:
-		return int(h)
-	case SpanRack:
-		return int(g.hostRack[h])
-	case SpanSite:
-		return int(g.rackSite[g.hostRack[h]])
-	case SpanRegion:
-		return int(g.rackSite[g.hostRack[h]]) / n.layers[i].Count
+	h := n.g.host[r]
+	if of := n.layers[i].of; of != nil {
+		return int(of[h])
 	}
-	return 0
+	return int(n.sockets[h]) + int(n.g.local[r])/n.layers[i].Count
+}
+
+// groups returns the group of a layer that each host is in, or nil where it is not in one.
+func (n *Network) groups(l *Layer) []int32 {
+	g := n.g
+	if l.Span == SpanSocket {
+		return nil
+	}
+	of := make([]int32, len(g.hosts))
+	for h := range of {
+		switch l.Span {
+		case SpanHost:
+			of[h] = int32(h)
+		case SpanRack:
+			of[h] = g.hostRack[h]
+		case SpanSite:
+			of[h] = g.rackSite[g.hostRack[h]]
+		case SpanRegion:
+			of[h] = g.rackSite[g.hostRack[h]] / int32(l.Count)
+		}
+	}
+	return of
 }
 
 // member returns which member of layer i a rank is or is below of.

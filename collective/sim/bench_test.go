@@ -6,6 +6,7 @@ import (
 	"github.com/ringtree/ringtree/collective/plan"
 	"github.com/ringtree/ringtree/collective/schedule"
 	"github.com/ringtree/ringtree/collective/sim"
+	"github.com/ringtree/ringtree/topology"
 )
 
 // What it takes to read a schedule and run it once, 1 GiB over 65,536 ranks of the llama3 preset. Memory is
@@ -24,6 +25,9 @@ func BenchmarkLarge(b *testing.B) {
 		{"hd-classes", plan.Variant{Algorithm: plan.HalvingDoubling}, []sim.Option{sim.Slices(0)}},
 		{"tree-64-messages", plan.Variant{Algorithm: plan.Tree}, []sim.Option{sim.Slices(8 << 20), sim.At(sim.Messages)}},
 		{"tree-64-classes", plan.Variant{Algorithm: plan.Tree}, []sim.Option{sim.Slices(8 << 20)}},
+		{"hd-congestion-1", plan.Variant{Algorithm: plan.HalvingDoubling}, []sim.Option{sim.Slices(0), sim.At(sim.Congestion)}},
+		{"hd-congestion-16", plan.Variant{Algorithm: plan.HalvingDoubling}, []sim.Option{sim.Slices(0), sim.Routed(16, topology.Choice{})}},
+		{"ring-congestion", plan.Variant{Algorithm: plan.Ring}, []sim.Option{sim.At(sim.Congestion)}},
 		{"hier-hd", plan.Variant{Algorithm: plan.Hierarchical, Between: plan.HalvingDoubling}, []sim.Option{sim.Slices(0)}},
 	} {
 		b.Run(bc.name, func(b *testing.B) {
@@ -67,6 +71,22 @@ func BenchmarkMessages(b *testing.B) {
 				messages += r.Messages()
 			}
 			b.ReportMetric(float64(messages)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
+}
+
+// What it takes to read a schedule over 1,024 ranks and run it once, as a test does.
+func BenchmarkSmall(b *testing.B) {
+	for _, v := range []plan.Variant{
+		{Algorithm: plan.Ring}, {Algorithm: plan.Tree}, {Algorithm: plan.HalvingDoubling}, {Algorithm: plan.Hierarchical, Between: plan.Ring},
+		{Algorithm: plan.Hierarchical, Between: plan.Tree}, {Algorithm: plan.Hierarchical, Between: plan.HalvingDoubling}, {Algorithm: plan.Direct},
+	} {
+		b.Run(v.String(), func(b *testing.B) {
+			g := preset(b, "rail", 1024, nil)
+			s := build(b, g, v, schedule.AllReduce, 0)
+			for b.Loop() {
+				run(b, g, s, 64<<20, sim.Unverified())
+			}
 		})
 	}
 }

@@ -111,7 +111,7 @@ func (x *stepper) bounded(slot, from int32, most float64) float64 {
 		return most
 	}
 	for _, w := range x.traffic.transfers[slot].wires {
-		most = min(most, x.traffic.rate[max(w, ^w)])
+		most = min(most, x.traffic.wires[max(w, ^w)].rate)
 	}
 	return most * (1 << 16) / float64(f)
 }
@@ -153,6 +153,7 @@ func (x *stepper) share() {
 			t.transfers[slot].move(x.q.now)
 		}
 		t.solve()
+		t.alone()
 		t.changes = 0
 		t.fresh = t.fresh[:0]
 		for _, slot := range t.active {

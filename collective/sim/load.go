@@ -40,9 +40,10 @@ func (t *traffic) reset() {
 	for slot := range t.transfers {
 		t.free = append(t.free, int32(slot))
 	}
-	clear(t.live)
-	clear(t.used)
-	t.load = make([]float64, len(t.rate))
+	for w := range t.wires {
+		x := &t.wires[w]
+		x.live, x.used, x.load = 0, 0, 0
+	}
 	for c := range t.busy {
 		t.busy[c] = -1
 	}
@@ -54,7 +55,7 @@ func (t *traffic) report(res *Result) {
 	for _, f := range res.Finish {
 		end = max(end, f)
 	}
-	res.Load = make([]int64, len(t.load))
+	res.Load = make([]int64, len(t.wires))
 	layers := t.net.Layers()
 	res.Layers = make([]LayerLoad, len(layers))
 	for i := range layers {
@@ -65,8 +66,9 @@ func (t *traffic) report(res *Result) {
 		part float64
 	}
 	var most []busy
-	for w, bytes := range t.load {
-		if t.rate[w] == 0 {
+	for w := range t.wires {
+		rate, bytes := t.wires[w].rate, t.wires[w].load
+		if rate == 0 {
 			continue
 		}
 		l := &res.Layers[t.layer[w]]
@@ -77,7 +79,7 @@ func (t *traffic) report(res *Result) {
 		}
 		part := 0.0
 		if end > 0 {
-			part = bytes / t.rate[w] / float64(end)
+			part = bytes / rate / float64(end)
 		}
 		l.Used++
 		l.Bytes += n

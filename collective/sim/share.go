@@ -67,16 +67,29 @@ type transfer struct {
 	flows []float64         // rates
 }
 
+// A wire is what a fabric knows of one, side by side because they are asked for together.
+type wire struct {
+	rate float64 // bytes a picosecond
+	used float64 // what its flows have together
+	load float64 // bytes of transfers that have ended
+	live int32   // flows under way
+	link int32   // its number among the shared ones, from 1, in a solution
+}
+
+// A shared is a wire of several flows, in a solution.
+type shared struct {
+	room float64 // bytes a picosecond that are not given away
+	open int32   // flows without a rate
+	wire topology.WireID
+}
+
 // A fabric is the wires of a network and the transfers that share them.
 type fabric struct {
 	net    *topology.Network
 	choice topology.Choice
-	k      int       // flows a transfer
-	rate   []float64 // by wire: bytes a picosecond
-	live   []int32   // by wire: flows under way
-	used   []float64 // by wire: what they have together
-	load   []float64 // by wire: bytes of transfers that have ended
-	layer  []uint8   // by wire
+	k      int // flows a transfer
+	wires  []wire
+	layer  []uint8 // by wire
 	// By span: what can leave its groups at once, in bytes a picosecond; of SpanSocket what can leave the ranks. Every byte
 	// between two groups goes up, or straight across, in a layer of at least the next span.
 	capacity  [topology.SpanWorld + 1]float64
@@ -85,16 +98,14 @@ type fabric struct {
 	active    []int32
 
 	// Of one solution, kept for the next.
-	link   []int32   // by wire: its number among the shared ones, from 1
-	number []int32   // wires by that number
-	room   []float64 // by number: bytes a picosecond that are not given away
-	open   []int32   // by number: flows without a rate
-	first  []int32   // by number: of its flows in member
+	shared []shared // by number
+	first  []int32  // by number: of its flows in member
 	member []int32
-	path   []int32 // shared wires by number, flow after flow
-	from   []int32 // by flow: its first in path
+	path   []int32 // flow after flow: its shared wires by number, and 0
 	given  []float64
+	open   []uint64  // by flow, a bit: whether it has no rate yet
 	top    []float64 // by flow: the most that it can have
+	begin  []int32   // by flow: where it begins in path
 	heap   []share
 	head   [shareBuckets]int32
 	next   []int32 // by number, then by flow: the next in a bucket
@@ -107,22 +118,19 @@ type share struct {
 }
 
 func newFabric(n *topology.Network, flows int, c topology.Choice) *fabric {
-	wires := n.Wires()
-	f := &fabric{
-		net: n, choice: c, k: flows, rate: make([]float64, wires), live: make([]int32, wires), used: make([]float64, wires), link: make([]int32, wires),
-		layer: make([]uint8, wires),
-	}
+	f := &fabric{net: n, choice: c, k: flows, wires: make([]wire, n.Wires()), layer: make([]uint8, n.Wires())}
 	layers := n.Layers()
-	for w := range f.rate {
+	for w := range f.wires {
 		wire := n.Wire(topology.WireID(w))
-		f.rate[w], f.layer[w] = wire.Rate*1e-12, uint8(wire.Layer)
+		rate := wire.Rate * 1e-12
+		f.wires[w].rate, f.layer[w] = rate, uint8(wire.Layer)
 		l := &layers[wire.Layer]
 		if int(wire.From) < n.Graph().Size() {
-			f.capacity[topology.SpanSocket] += f.rate[w]
+			f.capacity[topology.SpanSocket] += rate
 		}
 		if l.Wiring == topology.Mesh || l.Wiring == topology.Torus || wire.From < wire.To {
 			for s := topology.SpanHost; s < l.Span; s++ {
-				f.capacity[s] += f.rate[w]
+				f.capacity[s] += rate
 			}
 		}
 	}
@@ -145,7 +153,7 @@ func (f *fabric) route(slot int32, a, b topology.Rank) bool {
 	t := &f.transfers[slot]
 	t.wires, t.at, t.next, t.most = t.wires[:0], -1, -1, math.Inf(1)
 	if t.flows == nil {
-		t.flows = make([]float64, f.k)
+		t.flows, t.wires = make([]float64, f.k), make([]topology.WireID, 0, 8*f.k)
 	}
 	c := f.choice
 	for k := range f.k {
@@ -171,7 +179,7 @@ func (f *fabric) add(slot int32) {
 		if w < 0 {
 			w = ^w
 		}
-		f.live[w]++
+		f.wires[w].live++
 	}
 }
 
@@ -188,19 +196,19 @@ func (f *fabric) remove(slot int32) {
 
 // leave takes a transfer from its wires and counts what it has sent.
 func (f *fabric) leave(t *transfer) {
-	k := 0
+	k, part := 0, float64(t.bytes)*(t.flows[0]/t.rate)
 	for _, w := range t.wires {
 		end := w < 0
 		if end {
 			w = ^w
 		}
-		f.live[w]--
-		f.used[w] -= t.flows[k]
-		if f.load != nil {
-			f.load[w] += float64(t.bytes) * (t.flows[k] / t.rate)
-		}
-		if end {
+		x := &f.wires[w]
+		x.live--
+		x.used -= t.flows[k]
+		x.load += part
+		if end && k < len(t.flows)-1 {
 			k++
+			part = float64(t.bytes) * (t.flows[k] / t.rate)
 		}
 	}
 }
@@ -222,14 +230,15 @@ func (f *fabric) join(slot int32) {
 			if done = w < 0; done {
 				w = ^w
 			}
-			left := f.rate[w] - f.used[w]
-			if left < f.rate[w]/1024 {
+			x := &f.wires[w]
+			left := x.rate - x.used
+			if left < x.rate/1024 {
 				left = 0
 			}
 			r = min(r, left)
 		}
 		for _, w := range t.wires[from:end] {
-			f.used[max(w, ^w)] += r
+			f.wires[max(w, ^w)].used += r
 		}
 		t.flows[k] = r
 		t.rate += r
@@ -257,38 +266,50 @@ const (
 // of wires only grow meanwhile, so wires wait in buckets and move up late.
 func (f *fabric) solve() {
 	// Wires with one flow only bound it. The others are numbered.
-	f.number, f.open, f.room = append(f.number[:0], 0), append(f.open[:0], 0), append(f.room[:0], 0)
-	f.path, f.from, f.top = f.path[:0], append(f.from[:0], 0), f.top[:0]
+	f.shared = append(f.shared[:0], shared{})
+	f.path, f.begin, f.top = f.path[:0], f.begin[:0], f.top[:0]
 	for _, slot := range f.active {
 		t := &f.transfers[slot]
-		top := t.most / float64(f.k)
+		most := t.most / float64(f.k)
+		top := most
+		if len(t.wires) > 0 {
+			f.begin = append(f.begin, int32(len(f.path)))
+		}
 		for _, w := range t.wires {
 			end := w < 0
 			if end {
 				w = ^w
 			}
-			if f.live[w] == 1 {
-				top = min(top, f.rate[w])
+			x := &f.wires[w]
+			if x.live == 1 {
+				top = min(top, x.rate)
 			} else {
-				n := f.link[w]
-				if n == 0 {
-					n = int32(len(f.number))
-					f.link[w] = n
-					f.number, f.open, f.room = append(f.number, int32(w)), append(f.open, f.live[w]), append(f.room, f.rate[w])
+				if x.link == 0 {
+					x.link = int32(len(f.shared))
+					f.shared = append(f.shared, shared{x.rate, x.live, w})
 				}
-				f.path = append(f.path, n)
+				f.path = append(f.path, x.link)
 			}
 			if end {
-				f.top, f.from = append(f.top, top), append(f.from, int32(len(f.path)))
-				top = t.most / float64(f.k)
+				f.path = append(f.path, 0)
+				f.top = append(f.top, top)
+				top = most
+				f.begin = append(f.begin, int32(len(f.path)))
 			}
 		}
+		if len(t.wires) > 0 {
+			f.begin = f.begin[:len(f.begin)-1]
+		}
 	}
-	links, flows := len(f.number), len(f.top)
-	f.index(links, flows)
+	links, flows := len(f.shared), len(f.top)
+	f.index(links)
+	f.given, f.next, f.open = grown(f.given, flows), grown(f.next, links+flows), grown(f.open, flows/64+1)
+	for i := range f.open {
+		f.open[i] = ^uint64(0)
+	}
 	base := math.MaxInt
-	for n := 1; n < links; n++ {
-		base = min(base, key(f.room[n]/float64(f.open[n])))
+	for _, x := range f.shared[1:] {
+		base = min(base, key(x.room/float64(x.open)))
 	}
 	for _, top := range f.top {
 		base = min(base, key(top))
@@ -297,22 +318,19 @@ func (f *fabric) solve() {
 	for b := range f.head {
 		f.head[b] = -1
 	}
-	f.next = grown(f.next, links+flows)
 	put := func(item int32, r float64) {
 		b := bucket(r)
 		f.next[item], f.head[b] = f.head[b], item
 	}
 	for n := 1; n < links; n++ {
-		put(int32(n), f.room[n]/float64(f.open[n]))
+		put(int32(n), f.shared[n].room/float64(f.shared[n].open))
 	}
-	left := 0
 	for i, top := range f.top {
-		f.given[i] = -1
-		left++
 		if !math.IsInf(top, 1) {
 			put(int32(links+i), top)
 		}
 	}
+	left := flows
 	for b := 0; b < shareBuckets && left > 0; b++ {
 		f.heap = f.heap[:0]
 		for item := f.head[b]; item >= 0; {
@@ -344,7 +362,15 @@ func (f *fabric) solve() {
 			}
 		}
 	}
-	// Rates of transfers are the sums of those of their flows.
+	f.sum()
+	for _, x := range f.shared[1:] {
+		w := &f.wires[x.wire]
+		w.link, w.used = 0, w.rate-x.room
+	}
+}
+
+// sum gives transfers the rates of their flows together.
+func (f *fabric) sum() {
 	i := 0
 	for _, slot := range f.active {
 		t := &f.transfers[slot]
@@ -353,26 +379,26 @@ func (f *fabric) solve() {
 			continue
 		}
 		t.rate = 0
-		k := 0
-		for _, w := range t.wires {
-			end := w < 0
-			if end {
-				w = ^w
-			}
-			if f.live[w] == 1 {
-				f.used[w] = f.given[i]
-			}
-			if end {
-				t.flows[k] = rounded(f.given[i])
-				t.rate += t.flows[k]
-				i, k = i+1, k+1
-			}
+		for k := range t.flows {
+			t.flows[k] = rounded(f.given[i])
+			t.rate += t.flows[k]
+			i++
 		}
 	}
-	for n, w := range f.number {
-		if n > 0 {
-			f.link[w] = 0
-			f.used[w] = f.rate[w] - f.room[n]
+}
+
+// alone says what wires of one flow have given away, which a solution leaves out, for transfers that join later.
+func (f *fabric) alone() {
+	for _, slot := range f.active {
+		t := &f.transfers[slot]
+		k := 0
+		for _, w := range t.wires {
+			if x := &f.wires[max(w, ^w)]; x.live == 1 {
+				x.used = t.flows[k]
+			}
+			if w < 0 {
+				k++
+			}
 		}
 	}
 }
@@ -381,20 +407,23 @@ func (f *fabric) solve() {
 func key(r float64) int { return int(math.Float64bits(r) >> (52 - shareBits)) }
 
 // index lists the flows of every shared wire.
-func (f *fabric) index(links, flows int) {
-	f.first, f.member, f.given = grown(f.first, links+1), grown(f.member, len(f.path)), grown(f.given, flows)
+func (f *fabric) index(links int) {
+	f.first, f.member = grown(f.first, links+1), grown(f.member, len(f.path))
 	f.first[1] = 0
 	for n := 1; n < links; n++ {
-		f.first[n+1] = f.first[n] + f.open[n]
+		f.first[n+1] = f.first[n] + f.shared[n].open
 	}
-	for i := range flows {
-		for _, n := range f.path[f.from[i]:f.from[i+1]] {
-			f.member[f.first[n]] = int32(i)
-			f.first[n]++
+	i := int32(0)
+	for _, n := range f.path {
+		if n == 0 {
+			i++
+			continue
 		}
+		f.member[f.first[n]] = i
+		f.first[n]++
 	}
 	for n := links - 1; n > 0; n-- { // each first is where the next one began
-		f.first[n] -= f.open[n]
+		f.first[n] -= f.shared[n].open
 	}
 }
 
@@ -408,33 +437,41 @@ func grown[T any](s []T, n int) []T {
 // share returns what a wire could give each of its open flows, or what an open flow can have; ok is false when nothing is open.
 func (f *fabric) share(item int32, links int) (r float64, ok bool) {
 	if i := int(item) - links; i >= 0 {
-		return f.top[i], f.given[i] < 0
+		return f.top[i], f.isOpen(int32(i))
 	}
-	n := f.open[item]
-	return max(f.room[item], 0) / float64(n), n > 0
+	x := &f.shared[item]
+	return max(x.room, 0) / float64(x.open), x.open > 0
 }
 
 // settle gives the open flows of a wire their rate, or one flow its own, and returns how many those were.
-func (f *fabric) settle(item int32, r float64, links int) int {
-	give := func(i int32) {
-		f.given[i] = r
-		for _, n := range f.path[f.from[i]:f.from[i+1]] {
-			f.room[n] -= r
-			f.open[n]--
-		}
-	}
+func (f *fabric) settle(item int32, r float64, links int) (count int) {
 	if i := item - int32(links); i >= 0 {
-		give(i)
+		f.give(i, r)
 		return 1
 	}
-	count := 0
 	for _, i := range f.member[f.first[item]:f.first[item+1]] {
-		if f.given[i] < 0 {
-			give(i)
+		if f.isOpen(i) {
+			f.give(i, r)
 			count++
 		}
 	}
 	return count
+}
+
+func (f *fabric) isOpen(flow int32) bool { return f.open[uint32(flow)/64]&(1<<(uint32(flow)%64)) != 0 }
+
+// give gives a flow its rate.
+func (f *fabric) give(flow int32, r float64) {
+	f.given[flow] = r
+	f.open[uint32(flow)/64] &^= 1 << (uint32(flow) % 64)
+	for _, n := range f.path[f.begin[flow]:] {
+		if n == 0 {
+			return
+		}
+		x := &f.shared[n]
+		x.room -= r
+		x.open--
+	}
 }
 
 func (f *fabric) push(s share) {
