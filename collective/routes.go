@@ -16,10 +16,11 @@ type Route struct {
 	Peer      int    // rank
 	Transport string // "mem", "shm", "quic", "tcp" …; "network" while it is not decided which of these two
 	Why       string // why it is not the best that both ranks have; "" where it is
+	Note      string // what the link has been doing about its path, such as repairing losses; "": nothing
 }
 
 // Routes returns how this rank reaches each peer that it has opened links with so far, by rank: links open when an
-// operation first needs them. Both ends of a link say the same.
+// operation first needs them. Both ends of a link say the same but for the note.
 func (c *Comm) Routes() []Route { return c.doors.opened.list() }
 
 // routes are the ways to the peers that links have been opened to. The zero value is ready.
@@ -52,7 +53,7 @@ func (r *routes) list() []Route {
 	for _, peer := range slices.Sorted(maps.Keys(r.to)) {
 		o := r.to[peer]
 		caps := o.link.Caps()
-		list = append(list, Route{Peer: peer, Transport: cmp.Or(caps.Via, o.transport), Why: caps.Why})
+		list = append(list, Route{Peer: peer, Transport: cmp.Or(caps.Via, o.transport), Why: caps.Why, Note: caps.Note})
 	}
 	return list
 }
@@ -63,10 +64,10 @@ func routeText(rank int, list []Route) string {
 	count := make(map[string]int)
 	var odd []string
 	for _, r := range list {
-		if r.Why == "" {
+		if said := strings.Trim(r.Why+"; "+r.Note, "; "); said == "" {
 			count[r.Transport]++
 		} else {
-			odd = append(odd, fmt.Sprintf("%s to rank %d (%s)", r.Transport, r.Peer, r.Why))
+			odd = append(odd, fmt.Sprintf("%s to rank %d (%s)", r.Transport, r.Peer, said))
 		}
 	}
 	var parts []string

@@ -96,6 +96,8 @@ type Caps struct {
 	// Via is the transport under this link where its transport has a choice, such as "tcp", once that is decided; else "".
 	// Why says why it is not the best one; else "". Both ends say the same. A transport's own Caps have neither.
 	Via, Why string
+	// Note says what a link has been doing about its path, such as repairing losses; "": nothing. The ends differ.
+	Note string
 }
 
 // LinkID names a link between two endpoints: both open the same ID.

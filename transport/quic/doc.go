@@ -11,6 +11,10 @@
 // reader of a socket polls it for a while before it sleeps ([BusyPoll]). It also leaves packets in the kernel's buffer
 // while the connection is busy: quic-go keeps 256 packets, drops the rest, and takes that for loss on the way.
 //
+// quic-go takes every loss for congestion. So where a path loses packets by chance, parity goes with them, and they are restored
+// before quic-go sees that they are missing ([LossRepair]): sent packets pass the numberer of their connection's flow, received
+// ones the orderer, which holds back what is behind a gap for some milliseconds. A path that proves clean has none of this.
+//
 // A peer that dies says nothing: when it is silent its host is asked, which refuses packets for a process that has ended, and
 // else it is given time, see [SilentTimeout].
 //

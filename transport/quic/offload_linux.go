@@ -29,12 +29,15 @@ type offloadConn struct {
 	spin  spinner
 	start time.Time
 	logs  *backlogs
+	fix   *repairer // nil: losses are QUIC's
+	hold  holdTimer
 
 	poll  func(fd uintptr) bool // tryRead, once made
 	began time.Duration
 	allow time.Duration
 	spun  time.Duration
 	slept bool
+	once  bool
 	err   error
 	buf   []byte
 	oob   [128]byte
@@ -43,6 +46,7 @@ type offloadConn struct {
 	iov   unix.Iovec
 	hdr   unix.Msghdr
 	rest  segments
+	ready []readyPacket  // that come before rest
 	at    netip.AddrPort // of the sender
 	addr  *net.UDPAddr
 	addrs map[netip.AddrPort]*net.UDPAddr
@@ -59,6 +63,7 @@ func newOffloadConn(u *sizedConn, gro, spin bool, logs *backlogs) (*offloadConn,
 		buf: make([]byte, groBuffer), addrs: make(map[netip.AddrPort]*net.UDPAddr),
 	}
 	c.poll = c.tryRead
+	c.hold.set = u.UDPConn.SetReadDeadline
 	c.iov.Base = &c.buf[0]
 	c.iov.SetLen(len(c.buf))
 	c.hdr.Name, c.hdr.Iov, c.hdr.Control = (*byte)(unsafe.Pointer(&c.name)), &c.iov, &c.oob[0]
@@ -73,16 +78,21 @@ func newOffloadConn(u *sizedConn, gro, spin bool, logs *backlogs) (*offloadConn,
 
 // ReadBatch reads at least one packet into ms. quic-go gives each message one buffer and room for control data.
 func (c *offloadConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
-	if len(c.rest.data) == 0 {
-		if err := c.receive(); err != nil {
-			return 0, err
-		}
-	}
 	n, bytes := 0, 0
-	for n < len(ms) && len(c.rest.data) > 0 {
+	for n < len(ms) {
+		p, ok := c.next()
+		if !ok {
+			if n > 0 {
+				break
+			}
+			if err := c.receive(); err != nil {
+				return 0, err
+			}
+			continue
+		}
 		m := &ms[n]
-		m.N = copy(m.Buffers[0], c.rest.next())
-		m.NN = copy(m.OOB, c.oob[:c.oobn])
+		m.N = copy(m.Buffers[0], p.packet)
+		m.NN = copy(m.OOB, p.oob)
 		m.Addr = c.addr
 		bytes += m.N
 		n++
@@ -91,11 +101,72 @@ func (c *offloadConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 	return n, nil
 }
 
+// next returns the next packet of what has been received.
+func (c *offloadConn) next() (p readyPacket, ok bool) {
+	for {
+		if len(c.ready) > 0 {
+			p, c.ready = c.ready[0], c.ready[1:]
+			if len(p.oob) == 0 { // a packet that did not come itself
+				p.oob = c.oob[:c.oobn]
+			}
+			return p, true
+		}
+		if len(c.rest.data) == 0 {
+			return p, false
+		}
+		p = readyPacket{c.rest.next(), c.oob[:c.oobn]}
+		if c.fix == nil || p.packet[0] >= minQUIC {
+			return p, true
+		}
+		c.ready = c.fix.receive(c.at, p.packet, p.oob, time.Since(c.start))
+	}
+}
+
+// SetReadDeadline sets QUIC's deadline.
+func (c *offloadConn) SetReadDeadline(t time.Time) error { return c.hold.outside(t) }
+
+// WriteMsgUDP sends packets of one size.
+func (c *offloadConn) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int, err error) {
+	if c.fix != nil {
+		if at, ok := addrPort(to); ok {
+			if f := c.fix.flow(at); f != nil && f.send(b, sentSize(oob), oob) {
+				return len(b), len(oob), nil
+			}
+		}
+	}
+	return c.sizedConn.WriteMsgUDP(b, oob, to)
+}
+
+// repairs lets r repair the losses of the socket.
+func (c *offloadConn) repairs(r *repairer) {
+	c.fix, r.strip = r, stripSize
+	r.write = func(b []byte, size int, oob []byte, to net.Addr) error {
+		if len(b) > size {
+			oob = appendSize(oob, uint16(size))
+		}
+		_, _, err := c.sizedConn.WriteMsgUDP(b, oob, to.(*net.UDPAddr))
+		return err
+	}
+}
+
 // receive waits for the next datagram.
 func (c *offloadConn) receive() error {
 	c.began = time.Since(c.start)
-	c.allow, c.spun, c.slept = c.spin.allowance(c.began), 0, false
-	if err := c.raw.Read(c.poll); err != nil {
+	c.allow, c.spun, c.slept, c.once = c.spin.allowance(c.began), 0, false, false
+	if c.fix != nil {
+		at, _ := c.fix.due()
+		c.hold.wake(c.start, at)
+	}
+	err := c.raw.Read(c.poll)
+	if c.hold.woken(err) {
+		// What came in the meantime may close the gap.
+		c.hold.wake(c.start, 0)
+		c.once = true
+		if err = c.raw.Read(c.poll); err == nil && c.err == unix.EAGAIN {
+			return c.giveUp()
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if c.err != nil {
@@ -103,6 +174,16 @@ func (c *offloadConn) receive() error {
 	}
 	now := time.Since(c.start)
 	c.spin.caught(now, now-c.began, c.spun, c.slept)
+	return nil
+}
+
+// giveUp makes ready what is behind a gap that has been open for too long.
+func (c *offloadConn) giveUp() error {
+	to, ready := c.fix.expired(time.Since(c.start))
+	if len(ready) > 0 {
+		c.addr, c.ready = to.(*net.UDPAddr), ready
+		c.at, _ = addrPort(to)
+	}
 	return nil
 }
 
@@ -120,6 +201,10 @@ func (c *offloadConn) tryRead(fd uintptr) bool {
 			return true
 		case unix.EINTR:
 		case unix.EAGAIN:
+			if c.once {
+				c.err = err
+				return true
+			}
 			if c.slept || c.allow == 0 {
 				c.slept = true
 				return false
@@ -154,6 +239,47 @@ func segmentSize(oob []byte) int {
 		oob = rest
 	}
 	return 0
+}
+
+// sentSize returns the size of the packets of a write (UDP_SEGMENT), 0 if it is one packet.
+func sentSize(oob []byte) int {
+	for len(oob) > 0 {
+		h, body, rest, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			return 0
+		}
+		if h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_SEGMENT && len(body) >= 2 {
+			return int(binary.NativeEndian.Uint16(body))
+		}
+		oob = rest
+	}
+	return 0
+}
+
+// stripSize appends to dst what oob says but for the size of packets.
+func stripSize(dst, oob []byte) []byte {
+	for len(oob) > 0 {
+		h, _, rest, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			break
+		}
+		if h.Level != unix.IPPROTO_UDP || h.Type != unix.UDP_SEGMENT {
+			dst = append(dst, oob[:len(oob)-len(rest)]...)
+		}
+		oob = rest
+	}
+	return dst
+}
+
+// appendSize appends the size of packets.
+func appendSize(oob []byte, size uint16) []byte {
+	at := len(oob)
+	oob = append(oob, make([]byte, unix.CmsgSpace(2))...)
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&oob[at]))
+	h.Level, h.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
+	h.SetLen(unix.CmsgLen(2))
+	binary.NativeEndian.PutUint16(oob[at+unix.CmsgLen(0):], size)
+	return oob
 }
 
 // maxAddrs bounds the addresses that are kept.

@@ -21,6 +21,7 @@ type Transport struct {
 	caps  transport.Caps
 	quic  *quicgo.Config
 	ranks stripe.Ranks
+	fixed repairCounters
 }
 
 var _ transport.Transport = (*Transport)(nil)
@@ -30,7 +31,7 @@ var _ transport.Transport = (*Transport)(nil)
 func New(id transport.Identity, options ...Option) (*Transport, error) {
 	t := &Transport{id: id, cfg: config{
 		Settings: stripe.Defaults(), silent: DefaultSilentTimeout, listen: ":0", packet: DefaultPacketSize,
-		gro: true, poll: true,
+		gro: true, poll: true, repair: true,
 	}}
 	for _, o := range options {
 		o(&t.cfg)
@@ -57,6 +58,8 @@ func New(id transport.Identity, options ...Option) (*Transport, error) {
 		MaxIncomingStreams:             1,
 		MaxIncomingUniStreams:          -1,
 		InitialPacketSize:              uint16(t.cfg.packet),
+		// It would make packets too long for repair, to win one per cent of length.
+		DisablePathMTUDiscovery: t.cfg.repair,
 	}
 	return t, nil
 }
@@ -118,9 +121,12 @@ func (t *Transport) Identity() transport.Identity { return t.id }
 // Settings returns what all carriers of an endpoint must agree on.
 func (t *Transport) Settings() stripe.Settings { return t.cfg.Settings }
 
+// Repair returns what the repair of losses has done for the sockets of the transport (see [LossRepair]).
+func (t *Transport) Repair() RepairStats { return t.fixed.read() }
+
 // Carrier makes the way to and from the endpoint with that nonce. free gives it back when the endpoint has closed.
 func (t *Transport) Carrier(ctx context.Context, name string, nonce stripe.Nonce) (c stripe.Carrier, free func(), err error) {
-	s, err := acquire(ctx, &t.cfg, t.quic)
+	s, err := acquire(ctx, t)
 	if err != nil {
 		return c, nil, err
 	}
@@ -160,10 +166,11 @@ func (d *door) dial(ctx context.Context, addr, id string, nonce stripe.Nonce) (s
 	}
 	tlsConfig := stripe.ClientTLS(d.transport.id, id)
 	tlsConfig.ServerName = serverName(nonce)
-	from, done, err := d.socket.from(ctx, &d.transport.cfg)
+	from, done, err := d.socket.from(ctx, d.transport)
 	if err != nil {
 		return nil, err
 	}
+	tlsConfig.NextProtos = from.protocols()
 	qc, err := from.quic.Dial(ctx, to, tlsConfig, d.transport.quic)
 	if err != nil {
 		done()
@@ -178,8 +185,8 @@ func (d *door) dial(ctx context.Context, addr, id string, nonce stripe.Nonce) (s
 		if err != nil {
 			return nil, err
 		}
-		from.watch(qc)
-		return &conn{stream, qc, peer, sync.OnceFunc(done)}, nil
+		from.watch(qc, true)
+		return &conn{stream, qc, peer, from, sync.OnceFunc(done)}, nil
 	}()
 	if err != nil {
 		qc.CloseWithError(0, "")
@@ -223,7 +230,7 @@ func (d *door) serve(qc *quicgo.Conn) {
 		t.cfg.Settings.Logger.Warn("connection refused", "transport", "quic", "from", qc.RemoteAddr(), "error", err)
 		return
 	}
-	d.welcome(&conn{stream, qc, peer, func() {}})
+	d.welcome(&conn{stream, qc, peer, d.socket.port, func() {}})
 }
 
 // A conn is a connection with its one stream.
@@ -231,12 +238,22 @@ type conn struct {
 	*quicgo.Stream
 	quic *quicgo.Conn
 	peer string
+	port *port
 	done func() // gives its port back
 }
 
 var _ stripe.Conn = (*conn)(nil)
 
 func (c *conn) PeerID() string { return c.peer }
+
+// Repairs returns what has been repaired between the two addresses of the connection, for the first of those that share them.
+func (c *conn) Repairs() stripe.Repairs {
+	at, ok := addrPort(c.quic.RemoteAddr())
+	if !ok || c.port.fix == nil {
+		return stripe.Repairs{}
+	}
+	return c.port.fix.done(at, connWorker{c.quic})
+}
 
 func (c *conn) Close() error {
 	err := c.quic.CloseWithError(0, "")

@@ -37,9 +37,10 @@ var (
 )
 
 // acquire returns the process's socket at the address of cfg.
-func acquire(ctx context.Context, cfg *config, settings *quicgo.Config) (*socket, error) {
+func acquire(ctx context.Context, t *Transport) (*socket, error) {
+	cfg := &t.cfg
 	// What a socket accepts has the settings of the socket, so only equals share one.
-	key := fmt.Sprintf("%s %v %d %v %t %t", cfg.listen, cfg.silent, cfg.packet, cfg.Settings.DialTimeout, cfg.gro, cfg.poll)
+	key := fmt.Sprintf("%s %v %d %v %t %t %t", cfg.listen, cfg.silent, cfg.packet, cfg.Settings.DialTimeout, cfg.gro, cfg.poll, cfg.repair)
 	if cfg.wrap != nil || cfg.tap != nil {
 		key = ""
 	}
@@ -49,7 +50,7 @@ func acquire(ctx context.Context, cfg *config, settings *quicgo.Config) (*socket
 		s.users++
 		return s, nil
 	}
-	s, err := newSocket(ctx, cfg, settings)
+	s, err := newSocket(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -79,10 +80,12 @@ type port struct {
 	udp  net.PacketConn
 	quic *quicgo.Transport
 	logs backlogs
+	fix  *repairer // nil: losses are QUIC's
 }
 
 // openPort binds addr.
-func openPort(ctx context.Context, cfg *config, addr string) (*port, error) {
+func openPort(ctx context.Context, t *Transport, addr string) (*port, error) {
+	cfg := &t.cfg
 	var lc net.ListenConfig
 	pc, err := lc.ListenPacket(ctx, "udp", addr)
 	if err != nil {
@@ -92,19 +95,53 @@ func openPort(ctx context.Context, cfg *config, addr string) (*port, error) {
 	sizeBuffers(u, cfg.Settings.Logger)
 	p := &port{}
 	sized := &sizedConn{UDPConn: u, tap: cfg.tap}
+	var fix *repairer
+	if cfg.repair {
+		fix = &repairer{count: &t.fixed}
+	}
 	if cfg.wrap != nil {
 		p.udp = unsized{cfg.wrap(sized)}
+		if fix != nil {
+			p.udp, p.fix = unsized{newRepairConn(p.udp, fix)}, fix
+		}
 	} else {
 		p.udp = offload(sized, cfg, &p.logs)
+		if r, ok := p.udp.(interface{ repairs(*repairer) }); ok && fix != nil {
+			r.repairs(fix)
+			p.fix = fix
+		}
 	}
 	p.quic = &quicgo.Transport{Conn: p.udp}
 	return p, nil
 }
 
-// watch keeps an eye on the backlog of a connection.
-func (p *port) watch(qc *quicgo.Conn) {
+// watch keeps an eye on the backlog of a connection, and on its losses if both sides want that.
+func (p *port) watch(qc *quicgo.Conn, client bool) {
 	stop := p.logs.add(qc.RemoteAddr(), connWorker{qc})
 	context.AfterFunc(qc.Context(), stop)
+	state := qc.ConnectionState().TLS
+	if p.fix == nil || state.NegotiatedProtocol != stripe.ALPN+repairSuffix {
+		return
+	}
+	out, in, err := repairTags(state)
+	if err != nil {
+		return
+	}
+	if !client {
+		out, in = in, out
+	}
+	context.AfterFunc(qc.Context(), p.fix.add(qc.RemoteAddr(), out, in, connWorker{qc}))
+}
+
+// repairSuffix marks the protocol that those who can repair losses negotiate.
+const repairSuffix = "+repair"
+
+// protocols are those that a port can negotiate, best first.
+func (p *port) protocols() []string {
+	if p.fix != nil {
+		return []string{stripe.ALPN + repairSuffix, stripe.ALPN}
+	}
+	return []string{stripe.ALPN}
 }
 
 func (p *port) close() {
@@ -112,20 +149,22 @@ func (p *port) close() {
 	p.udp.Close()
 }
 
-func newSocket(ctx context.Context, cfg *config, settings *quicgo.Config) (*socket, error) {
-	p, err := openPort(ctx, cfg, cfg.listen)
+func newSocket(ctx context.Context, t *Transport) (*socket, error) {
+	p, err := openPort(ctx, t, t.cfg.listen)
 	if err != nil {
 		return nil, err
 	}
 	s := &socket{port: p, doors: make(map[string]*door)}
 	tlsConfig := &tls.Config{
-		MinVersion: tls.VersionTLS13, NextProtos: []string{stripe.ALPN},
+		MinVersion: tls.VersionTLS13, NextProtos: p.protocols(),
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			d := s.door(hello.ServerName)
 			if d == nil {
 				return nil, fmt.Errorf("quic: nobody here is %.60q", hello.ServerName)
 			}
-			return stripe.ServerTLS(d.transport.id, ""), nil
+			c := stripe.ServerTLS(d.transport.id, "")
+			c.NextProtos = p.protocols()
+			return c, nil
 		},
 	}
 	local, err := netip.ParseAddrPort(p.udp.LocalAddr().String())
@@ -134,7 +173,7 @@ func newSocket(ctx context.Context, cfg *config, settings *quicgo.Config) (*sock
 		s.places, err = stripe.Places(local)
 	}
 	if err == nil {
-		s.listener, err = s.quic.Listen(tlsConfig, settings)
+		s.listener, err = s.quic.Listen(tlsConfig, t.quic)
 	}
 	if err != nil {
 		p.close()
@@ -177,18 +216,18 @@ func (s *socket) accept() {
 			qc.CloseWithError(0, "")
 			continue
 		}
-		s.watch(qc)
+		s.watch(qc, false)
 		d.guests.Serve(closer{qc}, func() { d.serve(qc) })
 	}
 }
 
 // from returns the port that a new connection goes out by: one of its own, because the packets that wait for a
 // busy connection would be in the way of others, or the one that listens.
-func (s *socket) from(ctx context.Context, cfg *config) (p *port, done func(), err error) {
-	if cfg.onePort || cfg.wrap != nil {
+func (s *socket) from(ctx context.Context, t *Transport) (p *port, done func(), err error) {
+	if cfg := &t.cfg; cfg.onePort || cfg.wrap != nil {
 		return s.port, func() {}, nil
 	}
-	p, err = openPort(ctx, cfg, s.local)
+	p, err = openPort(ctx, t, s.local)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -47,6 +47,19 @@ type flusher interface {
 	Flush() error
 }
 
+// A repairing Conn repairs losses on its way.
+type repairing interface {
+	Repairs() Repairs
+}
+
+// Repairs counts what the repair of losses has done.
+type Repairs struct {
+	Numbered uint64 // packets sent that can be repaired
+	Parity   uint64 // packets sent to repair them: the overhead
+	Repaired uint64 // packets received by repair
+	Lost     uint64 // packets that were beyond repair
+}
+
 // Settings are what the transports leave to their callers. All ranks of a group must have the same Conns and
 // Window.
 type Settings struct {

@@ -82,6 +82,7 @@ func newLink(p *peer, id transport.LinkID) *link {
 func (l *link) Caps() transport.Caps {
 	c := l.peer.ep.cfg.Caps
 	c.Via, c.Why = l.peer.via()
+	c.Note = l.peer.note()
 	return c
 }
 

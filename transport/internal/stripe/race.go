@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,35 @@ func (p *peer) via() (name, why string) {
 	}
 	cfg := &p.ep.cfg
 	return cfg.Carriers[r.carrier].Name, r.why.text(cfg.Carriers[0].Name, cfg.HeadStart)
+}
+
+// note says what the connections have been doing about their path.
+func (p *peer) note() string {
+	var all Repairs
+	conns := 0
+	for _, w := range p.wires {
+		if !w.attached.Load() {
+			continue
+		}
+		conns++
+		if c, ok := w.conn.(repairing); ok {
+			r := c.Repairs()
+			all.Numbered += r.Numbered
+			all.Parity += r.Parity
+			all.Repaired += r.Repaired
+			all.Lost += r.Lost
+		}
+	}
+	return all.text(conns)
+}
+
+// text says it for people; "" when nothing has been done.
+func (r Repairs) text(conns int) string {
+	if r.Numbered == 0 && r.Repaired == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d connections; losses repaired: %d in, %d beyond repair; %d packets out with %.1f %% of parity",
+		conns, r.Repaired, r.Lost, r.Numbered, 100*float64(r.Parity)/float64(max(r.Numbered, 1)))
 }
 
 // A candidate is a place to dial.

@@ -5,11 +5,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/ringtree/ringtree/transport"
 )
 
-// ALPN is the protocol that connections negotiate.
+// ALPN is the protocol that connections negotiate. A carrier may add "+" and a name for what else it can do.
 const ALPN = "ringtree/1"
 
 // ClientTLS returns the configuration for dialling the identity want. Its handshake fails with a
@@ -66,8 +67,8 @@ func Proved(id transport.Identity, state tls.ConnectionState, want string) (stri
 	if state.Version != tls.VersionTLS13 {
 		return "", fmt.Errorf("%s, want TLS 1.3", tls.VersionName(state.Version))
 	}
-	if state.NegotiatedProtocol != ALPN {
-		return "", fmt.Errorf("protocol %q, want %q", state.NegotiatedProtocol, ALPN)
+	if p := state.NegotiatedProtocol; p != ALPN && !strings.HasPrefix(p, ALPN+"+") {
+		return "", fmt.Errorf("protocol %q, want %q", p, ALPN)
 	}
 	got, err := id.PeerID(state)
 	if err == nil && got == "" {
