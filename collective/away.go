@@ -3,16 +3,32 @@ package collective
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"unsafe"
 
 	"github.com/ringtree/ringtree/collective/buffer"
+	"github.com/ringtree/ringtree/transport"
 )
 
 // away is a communicator's memory on its rank's device.
 type away struct {
 	mu      sync.Mutex
-	blocks  map[*byte][]byte // of AllocBlock
+	blocks  map[*byte]*awayBlock // of AllocDevice
 	scratch []byte
+	direct  atomic.Pointer[[][]byte] // what network cards read by themselves
+	ways    map[string]bool          // how, or why they do not
+}
+
+// An awayBlock is one block.
+type awayBlock struct {
+	mem    []byte
+	forget []func() error // lets the endpoints forget it
 }
 
 // OnStream ties a call to a stream of the device that its blocks lie on, a *cudabridge.Stream: the operation comes after all
@@ -99,13 +115,89 @@ func (c *Comm) allocAway(n int) ([]byte, error) {
 	if err != nil || n == 0 {
 		return nil, err
 	}
+	b := &awayBlock{mem: mem}
 	c.away.mu.Lock()
 	defer c.away.mu.Unlock()
 	if c.away.blocks == nil {
-		c.away.blocks = make(map[*byte][]byte)
+		c.away.blocks, c.away.ways = make(map[*byte]*awayBlock), make(map[string]bool)
 	}
-	c.away.blocks[&mem[0]] = mem
+	c.away.blocks[&mem[0]] = b
+	for i, ep := range c.doors.endpoints {
+		if ep, ok := ep.(transport.DeviceEndpoint); ok {
+			c.away.register(b, c.doors.transports[i].Name(), ep, c.cfg.Memory)
+		}
+	}
+	c.away.publish()
 	return mem, nil
+}
+
+// register makes a block known to an endpoint, if it can be read without a copy. mu is held.
+func (a *away) register(b *awayBlock, name string, ep transport.DeviceEndpoint, memory buffer.Memory) {
+	direct, ok := memory.(buffer.Direct)
+	if !ok {
+		a.ways[fmt.Sprintf("staged for %s (%v cannot be read by network cards)", name, memory)] = true
+		return
+	}
+	base := uintptr(unsafe.Pointer(&b.mem[0]))
+	how, forget, err := ep.RegisterDevice(transport.DeviceMemory{
+		Addr: base, Length: len(b.mem),
+		DMABuf:  func() (int, uint64, error) { return direct.DMABuf(b.mem) },
+		CloseFD: func(fd int) error { return os.NewFile(uintptr(fd), "dma-buf").Close() },
+		Fetch: func(dst []byte, addr uintptr) error {
+			at := int(addr - base)
+			return direct.Fetch(dst, b.mem[at:at+len(dst)])
+		},
+	})
+	if err != nil {
+		a.ways[fmt.Sprintf("staged for %s (%v)", name, err)] = true
+		return
+	}
+	a.ways[how+" for "+name] = true
+	b.forget = append(b.forget, forget)
+}
+
+// publish makes the blocks that endpoints know visible to Direct. mu is held.
+func (a *away) publish() {
+	var list [][]byte
+	for _, b := range a.blocks {
+		if len(b.forget) > 0 {
+			list = append(list, b.mem)
+		}
+	}
+	a.direct.Store(&list)
+}
+
+// isDirect reports whether a place lies in a block that endpoints know.
+func (a *away) isDirect(b []byte) bool {
+	list := a.direct.Load()
+	if list == nil {
+		return false
+	}
+	at := uintptr(unsafe.Pointer(&b[0]))
+	for _, mem := range *list {
+		if base := uintptr(unsafe.Pointer(&mem[0])); at >= base && at-base <= uintptr(len(mem)-len(b)) && len(b) <= len(mem) {
+			return true
+		}
+	}
+	return false
+}
+
+// forgetBlock lets the endpoints forget a block. mu is held.
+func (a *away) forgetBlock(b *awayBlock) error {
+	var errs []error
+	for _, forget := range b.forget {
+		errs = append(errs, forget())
+	}
+	b.forget = nil
+	return errors.Join(errs...)
+}
+
+// MemoryWay says how network cards have reached the memory of AllocDevice so far: "dma-buf for rdma", "peer memory for rdma", or
+// "staged for rdma" and why, of all blocks that there were; "" where no transport could or there were none.
+func (c *Comm) MemoryWay() string {
+	c.away.mu.Lock()
+	defer c.away.mu.Unlock()
+	return strings.Join(slices.Sorted(maps.Keys(c.away.ways)), "; ")
 }
 
 // freeBlockAway is FreeBlock there.
@@ -115,11 +207,13 @@ func (c *Comm) freeBlockAway(mem []byte) error {
 	}
 	c.away.mu.Lock()
 	defer c.away.mu.Unlock()
-	if len(c.away.blocks[&mem[0]]) != len(mem) {
+	b := c.away.blocks[&mem[0]]
+	if b == nil || len(b.mem) != len(mem) {
 		return argError("block", "%d bytes that AllocDevice did not return", len(mem))
 	}
 	delete(c.away.blocks, &mem[0])
-	return c.cfg.Memory.Free(mem)
+	c.away.publish()
+	return errors.Join(c.away.forgetBlock(b), c.cfg.Memory.Free(mem))
 }
 
 // freeAway gives all of it back.
@@ -127,10 +221,11 @@ func (c *Comm) freeAway() error {
 	c.away.mu.Lock()
 	defer c.away.mu.Unlock()
 	var errs []error
-	for _, mem := range c.away.blocks {
-		errs = append(errs, c.cfg.Memory.Free(mem))
+	for _, b := range c.away.blocks {
+		errs = append(errs, c.away.forgetBlock(b), c.cfg.Memory.Free(b.mem))
 	}
 	c.away.blocks = nil
+	c.away.publish()
 	if c.away.scratch != nil {
 		errs = append(errs, c.cfg.Memory.Free(c.away.scratch))
 		c.away.scratch = nil

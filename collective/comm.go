@@ -124,7 +124,7 @@ func newComm(cfg Config, group *membership.Group, d doors) (*Comm, error) {
 		Rank: cfg.Rank, Size: cfg.Size, Epoch: uint32(c.epoch), Bell: d.bell,
 		Crowded: onHost > min(runtime.NumCPU(), runtime.GOMAXPROCS(0)*onHost/inProcess), Shared: inProcess > 1 || d.networked(),
 		InProcess: inProcess,
-		Alloc:     alloc, Free: free, Memory: cfg.Memory, Reads: readers(cfg.Memory, group, cfg.Rank), Near: near,
+		Alloc:     alloc, Free: free, Memory: cfg.Memory, Reads: readers(cfg.Memory, group, cfg.Rank), Near: near, Direct: c.away.isDirect,
 		Open: func(peer int, channel uint16) (transport.Link, error) {
 			l, name, err := d.open(&self, &group.Members[peer], transport.LinkID{Comm: group.ID, Channel: channel})
 			if err == nil {
@@ -352,7 +352,7 @@ func (c *Comm) Explain(coll schedule.Collective, root int, bytes int64) (string,
 	if err != nil {
 		return "", err
 	}
-	return c.planner.Explain(p) + costsText(c.costs) + routeText(c.cfg.Rank, c.Routes()), nil
+	return c.planner.Explain(p) + costsText(c.costs) + routeText(c.cfg.Rank, c.Routes()) + memoryText(c.cfg.Rank, c.MemoryWay()), nil
 }
 
 // Abort ends the communicator on every rank: operations that run or are called later return an [*AbortError], which Is

@@ -58,6 +58,14 @@ func (r *routes) list() []Route {
 	return list
 }
 
+// memoryText is a line on the memory of a rank's device, "" where there is nothing to say.
+func memoryText(rank int, way string) string {
+	if way == "" {
+		return ""
+	}
+	return fmt.Sprintf("  device memory of rank %d: %s\n", rank, way)
+}
+
 // routeText is a line for people, "" where there are no routes. Peers that are reached the best way are counted, the others
 // named.
 func routeText(rank int, list []Route) string {

@@ -12,6 +12,7 @@ typedef int CUdevice;
 typedef int CUdevice_attribute;
 typedef int CUpointer_attribute;
 typedef int CUjit_option;
+typedef int CUmemRangeHandleType;
 typedef unsigned long long CUdeviceptr;
 typedef uint32_t cuuint32_t;
 typedef struct CUctx_st *CUcontext;
@@ -77,7 +78,8 @@ typedef struct { char reserved[64]; } CUipcEventHandle;
 	X(cuModuleUnload, 1, (CUmodule)) \
 	X(cuLaunchKernel, 1, (CUfunction, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, CUstream, void **, void **)) \
 	X(cuPointerGetAttribute, 1, (void *, CUpointer_attribute, CUdeviceptr)) \
-	X(cuMemGetAddressRange_v2, 1, (CUdeviceptr *, size_t *, CUdeviceptr))
+	X(cuMemGetAddressRange_v2, 1, (CUdeviceptr *, size_t *, CUdeviceptr)) \
+	X(cuMemGetHandleForAddressRange, 0, (void *, CUdeviceptr, size_t, CUmemRangeHandleType, unsigned long long))
 
 // RT_CUDA_CONSTANTS lists the numbers that the Go code uses: name in cuda.h, value.
 #define RT_CUDA_CONSTANTS(X) \
@@ -116,7 +118,8 @@ typedef struct { char reserved[64]; } CUipcEventHandle;
 	X(CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS, 1) \
 	X(CU_MEMHOSTALLOC_PORTABLE, 1) \
 	X(CU_MEMHOSTALLOC_DEVICEMAP, 2) \
-	X(CU_STREAM_WAIT_VALUE_GEQ, 0)
+	X(CU_STREAM_WAIT_VALUE_GEQ, 0) \
+	X(CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD, 1)
 
 // A rt_cuda is a loaded library.
 typedef struct rt_cuda {

@@ -59,6 +59,7 @@ func TestHeader(t *testing.T) {
 		"CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL": pointerDevice, "CU_STREAM_NON_BLOCKING": streamNonBlocking, "CU_EVENT_BLOCKING_SYNC": eventBlockingSync,
 		"CU_EVENT_DISABLE_TIMING": eventDisableTiming, "CU_EVENT_INTERPROCESS": eventInterprocess, "CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS": ipcLazyPeerAccess,
 		"CU_MEMHOSTALLOC_PORTABLE": hostPortable, "CU_MEMHOSTALLOC_DEVICEMAP": hostDeviceMap, "CU_STREAM_WAIT_VALUE_GEQ": waitGreaterOrEqual,
+		"CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD": rangeDMABuf,
 	}
 	constants := constantLine.FindAllStringSubmatch(header(t), -1)
 	for _, c := range constants {

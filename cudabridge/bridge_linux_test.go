@@ -331,6 +331,57 @@ func TestBucketAndQuantiseOnDevice(t *testing.T) {
 	must(t, errors.Join(table.Close(), tensors.Close(), bucket.Close(), wide.Close(), q.Close(), scales.Close(), s.Close()))
 }
 
+// TestDMABuf reads what is on a device out of the descriptor that the driver gives for it.
+func TestDMABuf(t *testing.T) {
+	d := device(t, 0)
+	m := d.Memory(MemoryConfig{})
+	data := make([]byte, 10_000)
+	for i := range data {
+		data[i] = byte(i * 13)
+	}
+	b := upload(t, d, data)
+	fd, offset, err := m.DMABuf(b.Bytes()[5000:6000])
+	must(t, err)
+	file := os.NewFile(uintptr(fd), "dma-buf")
+	got := make([]byte, 1000)
+	if _, err := file.ReadAt(got, int64(offset)); err != nil || !bytes.Equal(got, data[5000:6000]) {
+		t.Errorf("the descriptor holds something else, or %v", err)
+	}
+	must(t, file.Close())
+	must(t, m.Fetch(got, b.Bytes()[1:1001]))
+	if !bytes.Equal(got, data[1:1001]) {
+		t.Error("Fetch gives something else")
+	}
+	must(t, m.Fetch(nil, nil))
+	if err := m.Fetch(got, b.Bytes()); !errors.Is(err, ErrArgument) {
+		t.Errorf("other lengths: got %v", err)
+	}
+	for name, tt := range map[string]struct {
+		m    *Memory
+		b    []byte
+		want error
+	}{
+		"staged":         {d.Memory(MemoryConfig{Staged: true}), b.Bytes(), ErrNotSupported},
+		"nothing":        {m, b.Bytes()[:0], ErrArgument},
+		"beyond the end": {m, place(addressOf(b.Bytes()), 10_001), ErrArgument},
+		"nowhere":        {m, place(4096, 1), nil},
+	} {
+		if fd, _, err := tt.m.DMABuf(tt.b); err == nil || tt.want != nil && !errors.Is(err, tt.want) || fd >= 0 {
+			t.Errorf("%s: got descriptor %d, %v", name, fd, err)
+		}
+	}
+	defer cudatest.Fail("", 0, 0)
+	cudatest.Fail("cuMemGetHandleForAddressRange", 1, notSupported)
+	if _, _, err := m.DMABuf(b.Bytes()); !errors.Is(err, ErrNotSupported) {
+		t.Errorf("a driver that cannot: got %v", err)
+	}
+	cudatest.Fail("cuMemcpyDtoHAsync_v2", 1, invalidValue)
+	if err := m.Fetch(got, b.Bytes()[:1000]); err == nil {
+		t.Error("a copy that fails: got no error")
+	}
+	must(t, b.Close())
+}
+
 // TestFailures lets calls of the driver fail one after the other: each comes back as an error of that name and code, and
 // nothing is lost.
 func TestFailures(t *testing.T) {

@@ -64,6 +64,7 @@ const (
 	cuLaunchKernel
 	cuPointerGetAttribute
 	cuMemGetAddressRange
+	cuMemGetHandleForAddressRange
 	functions // how many there are
 )
 
@@ -77,6 +78,7 @@ var functionNames = [functions]string{
 	"cuEventDestroy", "cuEventRecord", "cuEventQuery", "cuEventSynchronize", "cuIpcGetMemHandle", "cuIpcOpenMemHandle",
 	"cuIpcCloseMemHandle", "cuIpcGetEventHandle", "cuIpcOpenEventHandle", "cuModuleLoadDataEx", "cuModuleGetFunction", "cuModuleUnload",
 	"cuLaunchKernel", "cuPointerGetAttribute", "cuMemGetAddressRange",
+	"cuMemGetHandleForAddressRange",
 }
 
 // Results and arguments of the driver; a test compares them with abi.h.
@@ -117,6 +119,7 @@ const (
 	hostPortable             = 1
 	hostDeviceMap            = 2
 	waitGreaterOrEqual       = 0
+	rangeDMABuf              = 1
 )
 
 // do calls a function and turns a result other than success into an *Error.

@@ -16,6 +16,10 @@
 // happens to run on, and takes it away again before it returns. So goroutines need no locked thread, and a caller's own
 // current context is never changed.
 //
+// [Memory.DMABuf] exports a device's memory for network cards that read it by themselves (GPUDirect). Operations use that for memory of
+// AllocDevice over transport/rdma, which says which way it took: dma-buf, else by address (nvidia-peermem), else staged through pinned
+// memory of the host.
+//
 // # Kernels
 //
 // The kernels are PTX text, generated from the table of types and operations and kept in internal/kernels. The driver compiles a

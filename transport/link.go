@@ -91,8 +91,9 @@ type Caps struct {
 	ByReference bool // payloads in memory of Endpoint.Alloc (or, in one process, anywhere) are read in place, never copied
 	Placement   bool // frames can carry leave to write to the peer's memory: see Link.Offer
 	Encrypted   bool
-	Window      int // frames that can be posted before the peer releases one
-	Inline      int // payloads of up to so many bytes are always copied by Post, which no longer borrows them
+	Window      int  // frames that can be posted before the peer releases one
+	Device      bool // payloads in memory of a DeviceEndpoint's RegisterDevice are sent from there
+	Inline      int  // payloads of up to so many bytes are always copied by Post, which no longer borrows them
 	// Via is the transport under this link where its transport has a choice, such as "tcp", once that is decided; else "".
 	// Why says why it is not the best one; else "". Both ends say the same. A transport's own Caps have neither.
 	Via, Why string

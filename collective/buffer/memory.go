@@ -69,3 +69,13 @@ type Queue interface {
 	Import(ref []byte, n int) ([]byte, error)
 	io.Closer
 }
+
+// A Direct is a Memory that network cards may read by themselves, without a copy in the host's memory.
+type Direct interface {
+	Memory
+	// DMABuf returns a dma-buf with b in it from byte offset on, for a card to register. The caller closes fd. An error
+	// means that b goes through slots.
+	DMABuf(b []byte) (fd int, offset uint64, err error)
+	// Fetch copies src, in the Memory, to memory of the host, and returns when it is there.
+	Fetch(dst, src []byte) error
+}

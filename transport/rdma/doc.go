@@ -43,12 +43,14 @@
 // # Memory of other devices
 //
 // [Endpoint.Register] takes memory of a GPU as a value: as a dma-buf, else by its address, which needs a kernel module
-// such as nvidia-peermem, else by a function that copies it to the host. [Registration.Way] says which it is.
+// such as nvidia-peermem, else by a function that copies it to the host. [Registration.Way] says which it is. A group does so with
+// memory of its AllocDevice, and keeps to its own pinned slots where that would take a copy ([Endpoint.RegisterDevice]). Sending
+// is what it is for: a receiver still reads the slot, in memory of the host, and copies from there.
 //
 // # What has been verified
 //
 // On software RoCE (rdma_rxe) in virtual machines, by testvm/testvm.sh: the conformance suite, strangers, a killed
 // process, a wrong key, a path that is cut, and the refusal of dma-bufs and of addresses without memory. On a
-// stand-in that reorders, delays and breaks at will: the rest. It has not run on a network card yet, nor with a GPU,
+// stand-in that reorders, delays and breaks at will: the rest, dma-bufs of a stand-in for the GPU's driver included. It has not run on a network card yet, nor with a GPU,
 // and nothing here says how fast it is.
 package rdma

@@ -64,7 +64,7 @@ type sharedQueue struct {
 	dead  bool
 }
 
-var _ transport.Endpoint = (*Endpoint)(nil)
+var _ transport.DeviceEndpoint = (*Endpoint)(nil)
 
 func newEndpoint(t *Transport, rank int, b transport.Bell) *Endpoint {
 	e := &Endpoint{
@@ -191,6 +191,16 @@ func (e *Endpoint) Register(m Memory) (*Registration, error) {
 		return nil, fmt.Errorf("rdma: register: %w", err)
 	}
 	return r, nil
+}
+
+// RegisterDevice implements [transport.DeviceEndpoint]: it is [Endpoint.Register] where the device reaches the memory without a copy, and
+// an error elsewhere.
+func (e *Endpoint) RegisterDevice(m transport.DeviceMemory) (how string, forget func() error, err error) {
+	r, err := e.memory.addDevice(m)
+	if err != nil {
+		return "", nil, fmt.Errorf("rdma: register: %w", err)
+	}
+	return r.Way.String(), r.Close, nil
 }
 
 // reserve returns a queue with room for n completions. look is held.

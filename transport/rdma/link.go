@@ -232,21 +232,23 @@ func (l *link) wait(h *transport.Header, payload []byte) (bool, error) {
 
 // relay posts a frame on the control link, which then borrows it. mu is held.
 func (l *link) relay(h *transport.Header, payload []byte) (bool, error) {
-	s, ok := l.ep.memory.find(payload)
-	if ok && s.read != nil {
-		host := make([]byte, len(payload))
-		if err := s.read(host, addressOf(payload)); err != nil {
-			return false, fmt.Errorf("rdma: read of memory of a device: %w", err)
-		}
-		payload = host
-	} else if ok && s.device {
-		return false, fmt.Errorf("rdma: %w: memory of a device without a way to read it, on a link that %s carries", transport.ErrNotSupported, l.ep.t.control.Name())
+	payload, err := l.hostCopy(payload)
+	if err != nil {
+		return false, err
 	}
 	posted, err := l.control.Post(h, payload)
 	if posted {
 		l.posted.Add(1)
 	}
 	return posted, err
+}
+
+// hostCopy returns a payload as the control link can read it.
+func (l *link) hostCopy(payload []byte) ([]byte, error) {
+	if s, ok := l.ep.memory.find(payload); ok {
+		return s.hostCopy(payload)
+	}
+	return payload, nil
 }
 
 // room reports whether a frame can be sent. mu is held.

@@ -85,9 +85,29 @@ type spanKey struct{ base, end uintptr }
 // A span is a registered range.
 type span struct {
 	spanKey
-	key    uint32 // local key of the device
-	device bool   // not to be read by this processor
-	read   func(dst []byte, addr uintptr) error
+	key    uint32                               // local key of the device
+	device bool                                 // not to be read by this processor
+	read   func(dst []byte, addr uintptr) error // how it is sent, where the device does not read it itself
+	fetch  func(dst []byte, addr uintptr) error // how a link without a device sends it; nil: as other memory, or not at all
+}
+
+// hostCopy returns a payload as the processor can read it: itself, or a copy of memory of a device.
+func (s *span) hostCopy(payload []byte) ([]byte, error) {
+	fetch := s.read
+	if fetch == nil {
+		fetch = s.fetch
+	}
+	switch {
+	case fetch != nil:
+		host := make([]byte, len(payload))
+		if err := fetch(host, addressOf(payload)); err != nil {
+			return nil, fmt.Errorf("rdma: read of memory of a device: %w", err)
+		}
+		return host, nil
+	case s.device:
+		return nil, fmt.Errorf("rdma: %w: memory of a device without a way to read it, on a link that the device does not carry", transport.ErrNotSupported)
+	}
+	return payload, nil
 }
 
 // cached is a registration with its users: ranges of the same pages share one.
@@ -194,6 +214,19 @@ func (m *memory) add(mem Memory) (*Registration, error) {
 	return &Registration{Way: c.way, Tried: tried, m: m, key: key}, nil
 }
 
+// addDevice is add for memory of a device that this one is to reach without a copy.
+func (m *memory) addDevice(d transport.DeviceMemory) (*Registration, error) {
+	r, err := m.add(Memory{Addr: d.Addr, Length: d.Length, Device: true, DMABuf: d.DMABuf, CloseFD: d.CloseFD, Read: d.Fetch})
+	if err != nil || r.Way != WayStaged {
+		return r, err
+	}
+	why := errors.Join(r.Tried...)
+	if why == nil {
+		why = ErrNoDevice
+	}
+	return nil, errors.Join(fmt.Errorf("%d bytes at %#x: no way without a copy: %w", d.Length, d.Addr, why), r.Close())
+}
+
 // bind finds the best way to the memory.
 func (m *memory) bind(c *cached, mem Memory) (tried []error, err error) {
 	none := ErrNoDevice
@@ -224,6 +257,9 @@ func (m *memory) bind(c *cached, mem Memory) (tried []error, err error) {
 	switch {
 	case c.region != nil:
 		c.span.key, _ = c.region.keys()
+		if mem.Device {
+			c.span.fetch = mem.Read
+		}
 	case mem.Read != nil:
 		c.way, c.span.read = WayStaged, mem.Read
 	case mem.Device:

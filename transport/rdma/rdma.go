@@ -71,7 +71,7 @@ func New(control transport.Transport, options ...Option) (*Transport, error) {
 		return nil, fmt.Errorf("rdma: control transport %s reaches scope %d with a window of %d frames, want %d and at least %d",
 			control.Name(), c.Scope, c.Window, transport.ScopeNetwork, controlWindow)
 	}
-	t.caps = transport.Caps{Scope: transport.ScopeNetwork, Window: t.cfg.window}
+	t.caps = transport.Caps{Scope: transport.ScopeNetwork, Window: t.cfg.window, Device: true}
 	return t, nil
 }
 

@@ -669,7 +669,16 @@ func (l *link) passOn(closed bool) {
 	l.mu.Lock()
 	l.relayBase = s.sent
 	for len(l.waiting) > 0 && !s.silent {
-		ok, err := l.control.Post(&l.waiting[0].header, l.waiting[0].payload)
+		f := &l.waiting[0]
+		if f.borrowed { // it may be memory of a device, which the control link must not read
+			host, err := l.hostCopy(f.payload)
+			if err != nil {
+				l.lose(&remoteEnd{err: &transport.LostError{Peer: l.rank, Cause: err}})
+				break
+			}
+			f.payload = host
+		}
+		ok, err := l.control.Post(&f.header, f.payload)
 		if !ok && err == nil {
 			l.mu.Unlock()
 			return

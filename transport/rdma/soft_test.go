@@ -17,8 +17,12 @@ import (
 // order between pairs, reads what is sent when it is delivered and not before, checks every key and every depth, and
 // breaks on demand. It is a stand-in for the tests of what stands on verbs; verbs themselves run in testvm.
 type softNet struct {
-	unruly bool // delivers after random delays
-	dmabuf bool // takes dma-bufs
+	unruly bool         // delivers after random delays
+	dmabuf bool         // takes dma-bufs
+	direct atomic.Int64 // bytes that were read out of files
+	// With GPUs: readable says whether the processor reads at an address, and files maps the first bytes of a dma-buf.
+	readable func(addr uintptr) bool
+	files    func(fd, n int) (mem []byte, unmap func() error, err error)
 
 	mu      sync.Mutex
 	last    uint32 // key and number
@@ -109,6 +113,7 @@ type softRegion struct {
 	base   uintptr
 	mem    []byte
 	remote bool
+	unmap  func() error // of a dma-buf
 }
 
 // forbidden is the address of memory that no device takes.
@@ -119,18 +124,29 @@ func bytesAt(addr uintptr, n int) []byte {
 }
 
 func (d *softDevice) register(addr uintptr, n int, remote bool) (region, error) {
-	if addr == forbidden.Load() {
+	if addr == forbidden.Load() || d.net.readable != nil && !d.net.readable(addr) {
 		return nil, &DeviceError{Device: d.name(), Op: "register memory", Err: syscall.EFAULT}
 	}
 	return d.net.add(addr, n, remote), nil
 }
 
-func (d *softDevice) registerDMABuf(fd int, _ uint64, addr uintptr, n int) (region, error) {
+func (d *softDevice) registerDMABuf(fd int, offset uint64, addr uintptr, n int) (region, error) {
 	if !d.net.dmabuf {
 		return nil, &DeviceError{Device: d.name(), Op: "register dma-buf", Err: syscall.EOPNOTSUPP}
 	}
 	if fd < 0 {
 		return nil, &DeviceError{Device: d.name(), Op: "register dma-buf", Err: syscall.EBADF}
+	}
+	if d.net.files != nil {
+		file, unmap, err := d.net.files(fd, int(offset)+n)
+		if err != nil {
+			return nil, &DeviceError{Device: d.name(), Op: "register dma-buf", Err: err}
+		}
+		r := d.net.add(addr, n, false).(*softRegion)
+		d.net.mu.Lock()
+		defer d.net.mu.Unlock()
+		r.mem, r.unmap = file[offset:], unmap
+		return r, nil
 	}
 	return d.net.add(addr, n, false), nil
 }
@@ -139,7 +155,7 @@ func (n *softNet) add(addr uintptr, size int, remote bool) region {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.last++
-	r := &softRegion{n, n.last, addr, bytesAt(addr, size), remote}
+	r := &softRegion{net: n, key: n.last, base: addr, mem: bytesAt(addr, size), remote: remote}
 	n.regions[r.key] = r
 	return r
 }
@@ -153,6 +169,9 @@ func (r *softRegion) release() error {
 		r.net.fault("region %d released twice", r.key)
 	}
 	delete(r.net.regions, r.key)
+	if r.unmap != nil {
+		return r.unmap()
+	}
 	return nil
 }
 
@@ -412,6 +431,9 @@ func (p *softPair) carry(w *softWrite) Status {
 		return unanswered
 	}
 	body := n.find(w.bodyKey, w.body, w.bodyLength, false)
+	if r := n.regions[w.bodyKey]; r != nil && r.unmap != nil {
+		n.direct.Add(int64(len(body)))
+	}
 	var head []byte
 	if w.inline {
 		head = w.data[:w.headLength]

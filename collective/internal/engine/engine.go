@@ -38,6 +38,8 @@ type Config struct {
 	// Near, if not 0, says that all ranks are on this host and have no such Memory, so that small operations may run on boards
 	// (all ranks must say that alike), and how far memory of Alloc is read in place.
 	Near transport.Scope
+	// Direct says whether links that send from the memory of devices know a place in Memory; nil: none does.
+	Direct func(b []byte) bool
 }
 
 // controlChannel is the channel on which neighbours (rank ± 1) tell each other what they wait for, once an operation has
@@ -108,6 +110,7 @@ type conn struct {
 	held   bool      // Poll has returned a frame that is not released
 	inline int       // payloads that Post copies
 	places bool      // frames can carry offers
+	device bool      // it sends from memory of devices that it knows
 	near   bool      // the peer is in this process, and its frames lie in its caller's memory
 	direct bool      // the peer reads memory of Config.Alloc in place
 }
@@ -170,7 +173,7 @@ func (e *Engine) conn(peer int, channel schedule.Channel) (*conn, error) {
 		return nil, &PeerError{Rank: peer, Op: "open", Channel: int(channel), Step: -1, Err: err}
 	}
 	caps := l.Caps()
-	c := &conn{Link: l, peer: peer, near: caps.Scope == transport.ScopeProcess, inline: caps.Inline, places: caps.Placement, direct: caps.ByReference && caps.Scope <= e.cfg.Near}
+	c := &conn{Link: l, peer: peer, near: caps.Scope == transport.ScopeProcess, inline: caps.Inline, places: caps.Placement, direct: caps.ByReference && caps.Scope <= e.cfg.Near, device: caps.Device}
 	e.conns[key] = c
 	return c, nil
 }

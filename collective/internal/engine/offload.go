@@ -14,7 +14,7 @@ import (
 // An offload drives the Machine over a Memory that the host does not address. What the host path does at once, a copy or
 // a reduction, is here a piece of work of a buffer.Queue, and the step is complete when its ticket is done. A send copies its
 // slice out to a slot and posts that, while the next slices follow; a receive puts the payload into a slot, from which it is
-// copied in or, by the reducing kernel itself, read.
+// copied in or, by the reducing kernel itself, read. Links whose device reads this Memory by itself send from it, without a slot.
 //
 // Peers that read this Memory in place get a reference instead of the bytes, marked in the header, and reduce straight
 // out of it. A link's Release cannot say that they have: it is in order, and the work is not over when the next frame is due.
@@ -284,9 +284,12 @@ func (e *Engine) lend(sc *Script, m *Operands, l schedule.Lane, st schedule.Step
 	}
 	p := piece{to: n, head: sc.head, eager: op.Eager, src: data}
 	p.head.Seq, p.head.Channel, p.head.Step, p.head.Slice = e.now.stamp, uint16(l.Channel()), uint32(st.First), uint32(st.Slice)
+	inPlace := e.cfg.Reads != nil && e.cfg.Reads(c.peer)
 	switch {
 	case len(data) == 0:
-	case !op.Eager && e.cfg.Reads != nil && e.cfg.Reads(c.peer):
+	case !op.Eager && !inPlace && c.device && e.cfg.Direct != nil && e.cfg.Direct(data):
+		p.data = data // the link's device reads it where it lies
+	case !op.Eager && inPlace:
 		if ref, err := o.queue.Export(nil, data); err == nil {
 			if n.ack == nil {
 				if n.ack, err = e.conn(c.peer, ackChannel); err != nil {

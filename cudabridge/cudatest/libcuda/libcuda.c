@@ -21,7 +21,7 @@
 
 #define API __attribute__((visibility("default")))
 #define MAX_DEVICES 8
-#define MAX_STREAMS 192 // of a process, ever
+#define MAX_STREAMS 320 // of a process, ever
 #define MAX_PARAMETERS 32
 
 typedef int R;
@@ -596,10 +596,14 @@ API R cuPointerGetAttribute(void *out, int attribute, DP p) {
 }
 API R cuMemGetHandleForAddressRange(void *out, DP p, size_t n, int type, unsigned long long flags) {
 	NEED_CONTEXT();
-	allocation *a = find(p, n);
-	if (!a || a->kind != DEVICE || type != 1 || flags || p % 4096 || n % 4096)
+	allocation *a = find(p, 1); // the rest of the last page is the allocation's
+	if (!a || a->kind != DEVICE || type != 1 || flags || p % 4096 || !n || n % 4096 || n > a->mapped - (p - a->va))
 		RETURN(INVALID_VALUE);
-	*(int *)out = fcntl(a->fd, F_DUPFD_CLOEXEC, 0); // a memfd stands for the dma-buf
+	// A memfd stands for the dma-buf: a file of the range alone, as that is, would need a driver.
+	int fd = p == a->va ? fcntl(a->fd, F_DUPFD_CLOEXEC, 0) : -1;
+	if (fd < 0)
+		RETURN(801);
+	*(int *)out = fd;
 	RETURN(0);
 }
 
