@@ -38,9 +38,15 @@ type world struct {
 // bubble runs f in a bubble in which time is virtual and costs nothing.
 func bubble(t *testing.T, n int, a plan.Algorithm, path simnet.Path, f func(t *testing.T, w world)) {
 	t.Helper()
+	bubbleOver(t, layout{ranks: n, algorithm: a}, path, func(n *simnet.Network) transport.Transport { return inProcess{n} }, f)
+}
+
+// bubbleOver is bubble for any layout, and a network as wrap has it.
+func bubbleOver(t *testing.T, l layout, path simnet.Path, wrap func(*simnet.Network) transport.Transport, f func(t *testing.T, w world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		net := simnet.New(func(int, int) simnet.Path { return path })
-		comms, err := form(t.Context(), layout{ranks: n, algorithm: a}, groupName(), []transport.Transport{inProcess{net}})
+		comms, err := form(t.Context(), l, groupName(), []transport.Transport{wrap(net)})
 		if err != nil {
 			t.Fatal(err)
 		}

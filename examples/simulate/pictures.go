@@ -86,6 +86,56 @@ func (r *runner) considered(bytes int64, near float64) ([]plan.Variant, error) {
 	return out, nil
 }
 
+// runs simulates the considered variants for all sizes, one variant after the other, for to make one ready takes longer than to
+// run it. It returns them by size.
+func (r *runner) runs(sweep sizes.Sweep, near float64) (map[int64][]*timed, error) {
+	by := make(map[plan.Variant][]int64)
+	var order []plan.Variant
+	for bytes := range sweep.All(element) {
+		list, err := r.considered(bytes, near)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range list {
+			if v.Algorithm == plan.Ring && r.crumbs(bytes) && len(list) > 1 {
+				continue
+			}
+			if by[v] == nil {
+				order = append(order, v)
+			}
+			by[v] = append(by[v], bytes)
+		}
+	}
+	out := make(map[int64][]*timed)
+	for _, v := range order {
+		for _, bytes := range by[v] {
+			x, err := r.once(v, bytes)
+			if err != nil {
+				return nil, err
+			}
+			out[bytes] = append(out[bytes], x)
+		}
+	}
+	return out, nil
+}
+
+// once is run, or what it returned before.
+func (r *runner) once(v plan.Variant, bytes int64) (*timed, error) {
+	key := runKey{r.g.Size(), v, bytes}
+	if x := r.done[key]; x != nil {
+		return x, nil
+	}
+	x, err := r.run(v, bytes)
+	if err != nil {
+		return nil, err
+	}
+	if r.done == nil {
+		r.done = make(map[runKey]*timed)
+	}
+	r.done[key] = x
+	return x, nil
+}
+
 func (r *runner) newPlot(title, x, y string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text, p.Title.Padding = fmt.Sprintf("%s: %s", r.o.topo, title), vg.Points(6)
@@ -139,25 +189,19 @@ func (r *runner) plotSizes() sizes.Sweep {
 // againstSize has time below and bus bandwidth above, a line for each algorithm.
 func (r *runner) againstSize() (string, error) {
 	times, rates := make(map[plan.Algorithm]plotter.XYs), make(map[plan.Algorithm]plotter.XYs)
-	for bytes := range r.plotSizes().All(element) {
-		variants, err := r.considered(bytes, 0)
-		if err != nil {
-			return "", err
-		}
-		for _, v := range variants {
-			if v.Algorithm == plan.Ring && r.crumbs(bytes) {
-				continue
-			}
-			x, err := r.run(v, bytes)
-			if err != nil {
-				return "", err
-			}
+	sweep := r.plotSizes()
+	runs, err := r.runs(sweep, 0)
+	if err != nil {
+		return "", err
+	}
+	for bytes := range sweep.All(element) {
+		for _, x := range runs[bytes] {
 			if bytes == 0 || x.Time == 0 {
 				continue // a logarithmic axis has no zero
 			}
-			at := math.Log2(float64(bytes))
-			times[v.Algorithm] = append(times[v.Algorithm], plotter.XY{X: at, Y: x.Time.Seconds() * 1e6})
-			rates[v.Algorithm] = append(rates[v.Algorithm], plotter.XY{X: at, Y: x.BusBW() / 1e9})
+			at, a := math.Log2(float64(bytes)), x.variant.Algorithm
+			times[a] = append(times[a], plotter.XY{X: at, Y: x.Time.Seconds() * 1e6})
+			rates[a] = append(rates[a], plotter.XY{X: at, Y: x.BusBW() / 1e9})
 		}
 	}
 	above := r.newPlot(fmt.Sprintf("%v over %d ranks, simulated", r.contract(), r.g.Size()), "", "bus bandwidth (GB/s)")
@@ -245,24 +289,17 @@ func (r *runner) againstRanks() (string, error) {
 	var crossings plotter.XYLabels
 	last := 0.0
 	err := r.groups(func(n int) error {
-		variants, err := r.considered(bytes, 0)
+		runs, err := r.runs(sizes.Sweep{First: bytes, Last: bytes, Factor: 2}, 0)
 		if err != nil {
 			return err
 		}
 		best, least := plan.Auto, math.Inf(1)
 		at := math.Log2(float64(n))
-		for _, v := range variants {
-			if v.Algorithm == plan.Ring && r.crumbs(bytes) {
-				continue
-			}
-			x, err := r.run(v, bytes)
-			if err != nil {
-				return err
-			}
-			t := max(x.Time.Seconds(), 1e-9)
-			times[v.Algorithm] = append(times[v.Algorithm], plotter.XY{X: at, Y: t})
+		for _, x := range runs[bytes] {
+			t, a := max(x.Time.Seconds(), 1e-9), x.variant.Algorithm
+			times[a] = append(times[a], plotter.XY{X: at, Y: t})
 			if t < least {
-				best, least = v.Algorithm, t
+				best, least = a, t
 			}
 		}
 		if before != plan.Auto && best != before {
@@ -313,23 +350,16 @@ func (r *runner) choices() (string, error) {
 	err := r.groups(func(n int) error {
 		y := math.Log2(float64(n))
 		top = y
+		runs, err := r.runs(sweep, near)
+		if err != nil {
+			return err
+		}
 		for bytes := range sweep.All(element) {
 			if bytes == 0 {
 				continue
 			}
-			variants, err := r.considered(bytes, near)
-			if err != nil {
-				return err
-			}
 			var best *timed
-			for _, v := range variants {
-				if v.Algorithm == plan.Ring && r.crumbs(bytes) && len(variants) > 1 {
-					continue
-				}
-				x, err := r.run(v, bytes)
-				if err != nil {
-					return err
-				}
+			for _, x := range runs[bytes] {
 				if best == nil || x.Time < best.Time {
 					best = x
 				}
@@ -384,7 +414,7 @@ func (r *runner) heat() (string, error) {
 		return "", err
 	}
 	v := variants[0]
-	if r.crumbs(bytes) {
+	if r.g.Size() > 4096 { // the hierarchy has eight times the messages, and takes as much more memory
 		v = plan.Variant{Algorithm: plan.HalvingDoubling}
 	}
 	opts := []sim.Option{sim.At(sim.Congestion)}

@@ -28,7 +28,15 @@ type runner struct {
 	measured bool             // the graph has measured costs
 	spread   float64          // how far costs were from their fit: the standard deviation of its relative errors, 0: not known
 	sims     map[plan.Variant]*sim.Simulation
+	done     map[runKey]*timed // of pictures, which share runs
 	progress *progress
+}
+
+// A runKey names one run of a picture.
+type runKey struct {
+	ranks   int
+	variant plan.Variant
+	bytes   int64
 }
 
 // A timed is a result and what it is of.
