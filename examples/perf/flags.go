@@ -40,6 +40,7 @@ type options struct {
 	staged    bool   // device memory goes through the host
 	libcuda   string // "": the usual
 	json      string
+	topology  string
 	plot      string
 	explain   bool
 	bind      bool
@@ -177,6 +178,7 @@ func parseFlags(args []string, getenv func(string) string) (*options, error) {
 	add("device", func(s string) (err error) { o.placement, err = parsePlacement(s); return err })
 	add("libcuda", file(&o.libcuda))
 	add("J", file(&o.json))
+	add("topology", file(&o.topology))
 	add("plot", func(s string) error {
 		if ext := strings.ToLower(filepath.Ext(s)); ext != ".png" && ext != ".svg" {
 			return errors.New("want a name that ends in .png or .svg")

@@ -80,6 +80,15 @@ func (p *process) rank(parent context.Context, rank int) (wrong int64, err error
 			err = e
 		}
 	}()
+	if p.o.topology != "" && rank == 0 {
+		text, err := comm.Topology().MarshalText()
+		if err == nil {
+			err = os.WriteFile(p.o.topology, text, 0o666)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
 	dog.at("describing the ranks")
 	devices, err := gatherDevices(ctx, comm, p.o, g)
 	if err != nil {

@@ -56,6 +56,7 @@ Who takes part
 
 Results
   -J, --output_file FILE     also write nccl-tests' JSON; never overwrites: FILE.0, FILE.1 … when FILE is there
+  -topology FILE             write the machine as the planner sees it, with the costs that were measured, for examples/simulate
   -plot FILE.png|.svg        draw bus bandwidth and time against size
   -explain                   say for each size what the planner chose and why
   -h, --help                 this text

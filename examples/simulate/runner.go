@@ -25,7 +25,6 @@ type runner struct {
 	planner  *plan.Planner
 	opts     []sim.Option
 	model    *calibrate.Model // shown beside; nil: none
-	measured bool             // the graph has measured costs
 	spread   float64          // how far costs were from their fit: the standard deviation of its relative errors, 0: not known
 	sims     map[plan.Variant]*sim.Simulation
 	done     map[runKey]*timed // of pictures, which share runs
@@ -67,10 +66,7 @@ func (r *runner) on(g *topology.Graph) error {
 		return usagef("root", "%d: there are %d ranks", o.root, g.Size())
 	}
 	r.g, r.planner, r.sims = g, plan.New(g), make(map[plan.Variant]*sim.Simulation)
-	r.opts = []sim.Option{sim.For(r.contract()), sim.At(o.level), sim.Elements(element), sim.Progress(r.progress.part)}
-	if r.measured {
-		r.opts = append(r.opts, sim.Costs(measuredCost))
-	}
+	r.opts = []sim.Option{sim.For(r.contract()), sim.At(o.level), sim.Elements(element), sim.Costs(cost), sim.Progress(r.progress.part)}
 	if o.jitter > 0 {
 		r.opts = append(r.opts, sim.Jitter(o.jitter, o.seed))
 	}
@@ -89,12 +85,12 @@ func (r *runner) on(g *topology.Graph) error {
 	return nil
 }
 
-// longestGap is the most of a measured latency, in seconds, that can be a sender's work on a message. What is more is distance, and
-// the next message need not wait for it.
+// longestGap is the most of a latency, in seconds, that can be a sender's work on a message. What is more is distance, and the next
+// message need not wait for it.
 const longestGap = 20e-6
 
-// measuredCost prices a link whose latency was measured.
-func measuredCost(l topology.Link) sim.Cost {
+// cost prices a link as the planner does, but for far ones.
+func cost(l topology.Link) sim.Cost {
 	return sim.Cost{
 		Latency: seconds(l.Alpha), Gap: seconds(min(topology.Gap*l.Alpha, longestGap)), PerByte: sim.RateOf(l.Beta * 1e12), Near: l.Level <= topology.Host,
 	}
@@ -146,7 +142,6 @@ func (r *runner) calibrate(g *topology.Graph) (*topology.Graph, error) {
 		for _, p := range report.Paths {
 			r.spread = max(r.spread, p.Residual)
 		}
-		r.measured = true
 		return report.Apply(g)
 	}
 	m, err := calibrate.ParseModel(text)
