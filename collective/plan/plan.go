@@ -162,7 +162,7 @@ func (p *Planner) Choose(a Algorithm, req Request) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan.Schedule, plan.SliceBytes = s, sliceBytes(plan.Variant, req, s.Layout())
+	plan.Schedule, plan.SliceBytes = s, SliceBytes(plan.Variant, req, s.Layout())
 	return plan, nil
 }
 
@@ -270,9 +270,9 @@ func (p *Planner) order() order {
 	return p.ring
 }
 
-// sliceBytes returns how long slices should be: pipelines along a path want several slices a chunk, the others
+// SliceBytes returns how long the slices of a variant should be: pipelines along a path want several slices a chunk, the others
 // frames as long as the transports carry.
-func sliceBytes(v Variant, req Request, l schedule.Layout) int {
+func SliceBytes(v Variant, req Request, l schedule.Layout) int {
 	chunk := req.Bytes / int64(l.Chunks())
 	deep := v.Algorithm == Tree || v.Algorithm == Hierarchical || req.Collective.Rooted() && v.Algorithm == Ring
 	if deep {

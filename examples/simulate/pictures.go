@@ -422,7 +422,7 @@ func (r *runner) heat() (string, error) {
 		opts = append(opts, sim.Routed(r.o.flows, topology.Choice{Seed: r.o.seed, Spread: r.o.spray}))
 	}
 	r.progress.at(fmt.Sprintf("%v, %s over %d ranks with congestion", v, plan.Bytes(bytes), r.g.Size()))
-	m, err := r.fresh(v, opts...)
+	m, err := r.fresh(v, 0, opts...)
 	if err != nil {
 		return "", err
 	}

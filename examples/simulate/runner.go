@@ -26,7 +26,7 @@ type runner struct {
 	opts     []sim.Option
 	model    *calibrate.Model // shown beside; nil: none
 	spread   float64          // how far costs were from their fit: the standard deviation of its relative errors, 0: not known
-	sims     map[plan.Variant]*sim.Simulation
+	sims     map[simKey]*sim.Simulation
 	done     map[runKey]*timed // of pictures, which share runs
 	progress *progress
 }
@@ -65,7 +65,7 @@ func (r *runner) on(g *topology.Graph) error {
 	if o.coll.Rooted() && o.root >= g.Size() {
 		return usagef("root", "%d: there are %d ranks", o.root, g.Size())
 	}
-	r.g, r.planner, r.sims = g, plan.New(g), make(map[plan.Variant]*sim.Simulation)
+	r.g, r.planner, r.sims = g, plan.New(g), make(map[simKey]*sim.Simulation)
 	r.opts = []sim.Option{sim.For(r.contract()), sim.At(o.level), sim.Elements(element), sim.Costs(cost), sim.Progress(r.progress.part)}
 	if o.jitter > 0 {
 		r.opts = append(r.opts, sim.Jitter(o.jitter, o.seed))
@@ -181,23 +181,53 @@ func (r *runner) variants(bytes int64) ([]plan.Variant, error) {
 	return []plan.Variant{p.Variant}, nil
 }
 
-// simulation returns a schedule made ready to run.
-func (r *runner) simulation(v plan.Variant) (*sim.Simulation, error) {
-	if m := r.sims[v]; m != nil {
+// engineRanks is the largest group whose operations are cut into slices as short as the engine's: it may have very many.
+const engineRanks = 64
+
+// simulation returns a schedule made ready to run for vectors of so many bytes.
+func (r *runner) simulation(v plan.Variant, bytes int64) (*sim.Simulation, error) {
+	slice, err := r.slice(v, bytes)
+	if err != nil {
+		return nil, err
+	}
+	key := simKey{v, slice}
+	if m := r.sims[key]; m != nil {
 		return m, nil
 	}
-	m, err := r.fresh(v)
+	m, err := r.fresh(v, slice)
 	if err == nil {
 		clear(r.sims) // one at a time: they are as long as the group
-		r.sims[v] = m
+		r.sims[key] = m
 	}
 	return m, err
 }
 
-func (r *runner) fresh(v plan.Variant, more ...sim.Option) (*sim.Simulation, error) {
+// slice returns how long slices are, or 0 where the simulator is to choose.
+func (r *runner) slice(v plan.Variant, bytes int64) (int, error) {
+	if r.g.Size() > engineRanks {
+		return 0, nil
+	}
+	s, err := r.planner.Build(v, r.request(0))
+	if err != nil {
+		return 0, err
+	}
+	return plan.SliceBytes(v, r.request(bytes), s.Layout()), nil
+}
+
+// A simKey names a simulation that is made ready: of a variant, in slices of so many bytes, or 0.
+type simKey struct {
+	variant plan.Variant
+	slice   int
+}
+
+// fresh makes a schedule ready to run in slices of so many bytes, or of what the simulator chooses.
+func (r *runner) fresh(v plan.Variant, slice int, more ...sim.Option) (*sim.Simulation, error) {
 	s, err := r.planner.Build(v, r.request(0))
 	if err != nil {
 		return nil, err
+	}
+	if slice > 0 {
+		more = append(more, sim.Slices(int64(slice)))
 	}
 	return sim.New(r.g, s, append(slices.Clone(r.opts), more...)...)
 }
@@ -205,7 +235,7 @@ func (r *runner) fresh(v plan.Variant, more ...sim.Option) (*sim.Simulation, err
 // run simulates one collective of so many bytes, cut to whole elements.
 func (r *runner) run(v plan.Variant, bytes int64) (*timed, error) {
 	r.progress.at(fmt.Sprintf("%v, %s over %d ranks", v, plan.Bytes(bytes), r.g.Size()))
-	m, err := r.simulation(v)
+	m, err := r.simulation(v, bytes)
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", v, err)
 	}
@@ -246,7 +276,11 @@ func (r *runner) recorded(x *timed) (*sim.Result, error) {
 	if level == sim.Classes {
 		level = sim.Messages
 	}
-	m, err := r.fresh(x.variant, sim.Unverified(), sim.Record(recordLimit), sim.At(level))
+	slice, err := r.slice(x.variant, x.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	m, err := r.fresh(x.variant, slice, sim.Unverified(), sim.Record(recordLimit), sim.At(level))
 	if err != nil {
 		return nil, err
 	}
