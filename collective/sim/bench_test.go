@@ -9,16 +9,17 @@ import (
 	"github.com/ringtree/ringtree/topology"
 )
 
-// What it takes to read a schedule and run it once, 1 GiB over 65,536 ranks of the llama3 preset. Memory is
+// What it takes to read a schedule and run it once, 1 GiB over 65,536 ranks of the llama3 preset, and some rows over 262,144. Memory is
 // /usr/bin/time -v's business:
 //
-//	go test -c ./collective/sim && /usr/bin/time -v ./sim.test -test.run ^$ -test.benchtime 1x -test.bench Large/ring-exact
+//	go test -c ./collective/sim && /usr/bin/time -v ./sim.test -test.run ^$ -test.benchtime 1x -test.bench 'Large/ring-exact$'
 func BenchmarkLarge(b *testing.B) {
-	for _, bc := range []struct {
+	type row struct {
 		name string
 		v    plan.Variant
 		opts []sim.Option
-	}{
+	}
+	rows := []row{
 		{"ring-exact", plan.Variant{Algorithm: plan.Ring}, nil},
 		{"ring-jitter", plan.Variant{Algorithm: plan.Ring}, []sim.Option{sim.Jitter(0.1, 1)}},
 		{"hd-messages", plan.Variant{Algorithm: plan.HalvingDoubling}, []sim.Option{sim.Slices(0), sim.At(sim.Messages)}},
@@ -29,16 +30,26 @@ func BenchmarkLarge(b *testing.B) {
 		{"hd-congestion-16", plan.Variant{Algorithm: plan.HalvingDoubling}, []sim.Option{sim.Slices(0), sim.Routed(16, topology.Choice{})}},
 		{"ring-congestion", plan.Variant{Algorithm: plan.Ring}, []sim.Option{sim.At(sim.Congestion)}},
 		{"hier-hd", plan.Variant{Algorithm: plan.Hierarchical, Between: plan.HalvingDoubling}, []sim.Option{sim.Slices(0)}},
-	} {
-		b.Run(bc.name, func(b *testing.B) {
-			g := preset(b, "llama3", 65536, nil)
-			s := build(b, g, bc.v, schedule.AllReduce, 0)
+	}
+	large := func(name string, n int, r row) {
+		b.Run(name, func(b *testing.B) {
+			g := preset(b, "llama3", n, nil)
+			s := build(b, g, r.v, schedule.AllReduce, 0)
 			messages := int64(0)
 			for b.Loop() {
-				messages += run(b, g, s, 1<<30, append(bc.opts, sim.Unverified())...).Messages()
+				messages += run(b, g, s, 1<<30, append(r.opts, sim.Unverified())...).Messages()
 			}
 			b.ReportMetric(float64(messages)/b.Elapsed().Seconds(), "messages/s")
 		})
+	}
+	for _, r := range rows {
+		large(r.name, 65536, r)
+	}
+	for _, r := range rows {
+		switch r.name {
+		case "ring-exact", "hd-messages", "hd-congestion-1", "hier-hd":
+			large(r.name+"-262144", 262144, r)
+		}
 	}
 }
 

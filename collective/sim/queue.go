@@ -113,31 +113,61 @@ func (q *queue) take(to []event) []event {
 		l := &q.levels[0]
 		slot, ok := l.lowest()
 		if !ok {
-			q.deal()
+			if to, ok = q.deal(to); ok {
+				return to
+			}
 			continue
 		}
 		q.now = q.now&^(buckets-1) | Time(slot)
-		for b := l.first[slot]; b >= 0; {
-			to = append(to, q.blocks[b].ev[:q.blocks[b].n]...)
-			next := q.blocks[b].next
-			q.release(b)
-			b = next
-		}
+		to = q.empty(l.first[slot], to)
 		q.n -= len(to)
 		return to
 	}
 }
 
-// deal empties the first bucket of the lowest level that has one into the levels below.
-func (q *queue) deal() {
+// empty appends the events of a bucket, whose first block is b, and gives its blocks back.
+func (q *queue) empty(b int32, to []event) []event {
+	for b >= 0 {
+		to = append(to, q.blocks[b].ev[:q.blocks[b].n]...)
+		next := q.blocks[b].next
+		q.release(b)
+		b = next
+	}
+	return to
+}
+
+// alike reports whether all events of a bucket have one time.
+func (q *queue) alike(b int32) bool {
+	at := q.blocks[b].ev[0].at
+	for ; b >= 0; b = q.blocks[b].next {
+		x := &q.blocks[b]
+		for i := range x.ev[:x.n] {
+			if x.ev[i].at != at {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// deal empties the first bucket of the lowest level that has one into the levels below; or, where all that it holds has one time, appends
+// that, and reports true.
+func (q *queue) deal(to []event) ([]event, bool) {
 	for k := 1; k < len(q.levels); k++ {
 		l := &q.levels[k]
 		slot, ok := l.lowest()
 		if !ok {
 			continue
 		}
+		b := l.first[slot]
+		if q.alike(b) {
+			q.now = q.blocks[b].ev[0].at
+			to = q.empty(b, to)
+			q.n -= len(to)
+			return to, true
+		}
 		q.now = q.now&^(1<<(digit*k+digit)-1) | Time(slot)<<(digit*k)
-		for b := l.first[slot]; b >= 0; {
+		for b >= 0 {
 			// The block may move while events are added.
 			next, n := q.blocks[b].next, q.blocks[b].n
 			for i := range n {
@@ -151,6 +181,7 @@ func (q *queue) deal() {
 			q.release(b)
 			b = next
 		}
-		return
+		return to, false
 	}
+	return to, false
 }

@@ -172,10 +172,14 @@ func (f *fabric) route(slot int32, a, b topology.Rank) bool {
 
 // add puts a transfer among those that share.
 func (f *fabric) add(slot int32) {
-	t := &f.transfers[slot]
-	t.at = int32(len(f.active))
+	f.transfers[slot].at = int32(len(f.active))
 	f.active = append(f.active, slot)
-	for _, w := range t.wires {
+	f.enlist(slot)
+}
+
+// enlist counts the flows of a transfer on their wires.
+func (f *fabric) enlist(slot int32) {
+	for _, w := range f.transfers[slot].wires {
 		if w < 0 {
 			w = ^w
 		}
@@ -191,11 +195,11 @@ func (f *fabric) remove(slot int32) {
 	f.transfers[last].at = t.at
 	f.active = f.active[:len(f.active)-1]
 	t.at = -1
-	f.leave(t)
+	f.leave(t, 1)
 }
 
-// leave takes a transfer from its wires and counts what it has sent.
-func (f *fabric) leave(t *transfer) {
+// leave takes a transfer from its wires, where one is 1, and counts what it has sent.
+func (f *fabric) leave(t *transfer, one int32) {
 	k, part := 0, float64(t.bytes)*(t.flows[0]/t.rate)
 	for _, w := range t.wires {
 		end := w < 0
@@ -203,7 +207,7 @@ func (f *fabric) leave(t *transfer) {
 			w = ^w
 		}
 		x := &f.wires[w]
-		x.live--
+		x.live -= one
 		x.used -= t.flows[k]
 		x.load += part
 		if end && k < len(t.flows)-1 {

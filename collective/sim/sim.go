@@ -324,7 +324,7 @@ func (g *ring) account(m *model, res *Result, shared *traffic) {
 		if shared != nil {
 			x := &shared.transfers[g.slots[v]]
 			x.bytes = bytes
-			shared.leave(x)
+			shared.leave(x, 1)
 		}
 	}
 }
