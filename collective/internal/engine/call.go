@@ -31,6 +31,7 @@ type Script struct {
 	conns   [][]*conn         // by lane and operation, when sched is a Program
 	kernel  buffer.Kernel
 	wide    bool     // some operation spans several chunks
+	large   bool     // more than the caches hold
 	eager   bool     // some send is eager
 	shot    *oneShot // what the program is, if it is one
 	placing *placing // what may be stored by the peers, if anything
@@ -59,6 +60,7 @@ func (e *Engine) NewScript(sig Signature, s schedule.Schedule, length, sliceByte
 	sliceBytes = min(max(sliceBytes, sc.size), transport.MaxPayload) / sc.size * sc.size
 	// Chunks next to each other may differ by one element a piece, so a span of n chunks is at most n times the longest.
 	sc.slicing = schedule.Slicing{Chunk: sc.layout.Longest(length) * sc.size, Slice: sliceBytes}
+	sc.large = 2*e.cfg.Size*length*sc.size > largeOperation
 	if sig.Collective.Reduces() {
 		k, err := buffer.KernelFor(sig.Type, sig.Op)
 		if err != nil {

@@ -60,7 +60,8 @@ type Engine struct {
 	srcs    [][]byte
 	frames  []*transport.Frame
 	parts   [][]byte          // of srcs, block by block
-	intos   [][]byte          // where the peers want an answer
+	answers []answer          // where the peers want one
+	result  []byte            // of a block, on its way past the caches
 	placed  []bool            // by reply of the script and slice: the peer has the data already
 	offered []bool            // by answer and slice: the peer may have stored the data
 	now     entry             // the operation that runs
@@ -463,13 +464,18 @@ func (e *Engine) reduce(sc *Script, m *Operands, l schedule.Lane, st schedule.St
 		e.waiter.ranks = ranks
 	}
 	if sc.placing != nil && l == schedule.InLane(0) {
-		if intos := e.answerable(sc, st); len(intos) > 0 {
-			e.reduceAndPlace(sc, dst, intos, op.Final && m.Finish)
+		if answers := e.answerable(sc, st); len(answers) > 0 {
+			e.reduceAndPlace(sc, dst, own, answers, op.Final && m.Finish)
 			return
 		}
 	}
+	finish := op.Final && m.Finish
+	if op.Final && sc.large && sc.Collective == schedule.ReduceScatter && !finish {
+		sc.kernel.ReduceStream(dst, e.srcs) // nobody reads it in this operation
+		return
+	}
 	sc.kernel.Reduce(dst, e.srcs)
-	if op.Final && m.Finish {
+	if finish {
 		sc.kernel.Finish(dst, e.cfg.Size)
 	}
 }

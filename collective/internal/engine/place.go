@@ -3,6 +3,7 @@ package engine
 import (
 	"slices"
 	"time"
+	"unsafe"
 
 	"github.com/ringtree/ringtree/collective/buffer"
 	"github.com/ringtree/ringtree/collective/schedule"
@@ -81,21 +82,38 @@ func (e *Engine) offer(sc *Script, m *Operands, c *conn, i, k, lo, hi int) {
 	e.offered[int(sc.placing.recvs[recv])*sc.placing.slices+k] = c.Offer(m.span(op.Dst, lo, hi, sc.size))
 }
 
-// answerable returns the memory, of those that the frames of a joint reduction offer, that its result may be stored in.
-func (e *Engine) answerable(sc *Script, st schedule.Step) [][]byte {
-	e.intos = e.intos[:0]
+// largeOperation is how many bytes of input and output the ranks have together, at least, when what nobody has read before is
+// stored past the caches: they are then larger than most last caches.
+const largeOperation = 64 << 20
+
+// An answer is memory that the result of a reduction may be stored in.
+type answer struct {
+	into  []byte
+	fresh bool // not where the peer's own part lies: storing there would first read what is overwritten
+}
+
+// answerable returns those that the frames of a joint reduction offer.
+func (e *Engine) answerable(sc *Script, st schedule.Step) []answer {
+	e.answers = e.answers[:0]
 	for j, f := range e.frames {
 		if k := sc.placing.reply[st.First+j]; k >= 0 && len(f.Into) > 0 {
-			e.intos = append(e.intos, f.Into)
+			e.answers = append(e.answers, answer{f.Into, unsafe.SliceData(f.Into) != unsafe.SliceData(f.Payload)})
 			e.placed[int(sc.placing.sends[k])*sc.placing.slices+st.Slice] = true
 		}
 	}
-	return e.intos
+	return e.answers
 }
 
-// reduceAndPlace reduces e.srcs into dst and the answers, block by block.
-func (e *Engine) reduceAndPlace(sc *Script, dst []byte, intos [][]byte, finish bool) {
+// reduceAndPlace reduces e.srcs into dst and the answers, block by block. own is this rank's of e.srcs.
+func (e *Engine) reduceAndPlace(sc *Script, dst, own []byte, answers []answer, finish bool) {
 	block := placeBlock / sc.size * sc.size
+	var result []byte // of a block, where it cannot be in dst
+	if sc.large && unsafe.SliceData(dst) != unsafe.SliceData(own) {
+		if e.result == nil {
+			e.result = make([]byte, placeBlock)
+		}
+		result = e.result
+	}
 	parts := e.parts[:0]
 	for range e.srcs {
 		parts = append(parts, nil)
@@ -106,12 +124,22 @@ func (e *Engine) reduceAndPlace(sc *Script, dst []byte, intos [][]byte, finish b
 			parts[i] = src[lo:hi:hi]
 		}
 		d := dst[lo:hi:hi]
+		if result != nil {
+			d = result[:hi-lo]
+		}
 		sc.kernel.Reduce(d, parts)
 		if finish {
 			sc.kernel.Finish(d, e.cfg.Size)
 		}
-		for _, into := range intos {
-			buffer.Copy(into[lo:hi], d)
+		if result != nil {
+			buffer.CopyStream(dst[lo:hi], d)
+		}
+		for _, a := range answers {
+			if sc.large && a.fresh {
+				buffer.CopyStream(a.into[lo:hi], d)
+			} else {
+				buffer.Copy(a.into[lo:hi], d)
+			}
 		}
 	}
 	e.parts = parts
