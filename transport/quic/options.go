@@ -84,7 +84,7 @@ func BusyPoll(on bool) Option { return func(c *config) { c.poll = on } }
 // LossRepair says whether losses on the way are repaired before QUIC sees them: behind every 32 packets come some of parity (Reed
 // and Solomon), as many as the measured rate of random loss asks for. Without it a connection takes every loss for congestion, and
 // one packet lost in a thousand leaves it a twentieth of a gigabit over 10 ms. It begins when a connection loses its first
-// packet, ends where the path proves clean, leaves packets lost in a row, as by a full queue, to QUIC, and needs packets of up to
+// packet, or with it where a round trip takes 2 ms or more, ends where the path proves clean, leaves packets lost in a row, as by a full queue, to QUIC, and needs packets of up to
 // 1440 bytes. The default is true, on Linux; both sides must want it. [Transport.Repair] counts what it does.
 func LossRepair(on bool) Option { return func(c *config) { c.repair = on } }
 

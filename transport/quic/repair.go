@@ -21,9 +21,15 @@ const (
 	// not looked at for firstRest packets, and twice as many after each vain try.
 	firstRest = 1 << 16
 	lastRest  = 1 << 22
-	// deafAfter is how long a sender that numbers packets waits for a report before it concludes that they do not arrive, being
+	// A sender that has numbered packets in deafAfter periods of a row without a report concludes that they do not arrive, being
 	// longer than others and of an unknown kind.
-	deafAfter = time.Second
+	deafAfter = 5
+	period    = 200 * time.Millisecond
+	// enough is how many packets tell whether most do not arrive.
+	enough = 64
+	// longPath is the round trip from which packets are numbered from the beginning: after a loss, a connection grows by a packet a
+	// round trip, so on a long path it never comes back.
+	longPath = 2 * time.Millisecond
 )
 
 // RepairStats counts what the repair of losses has done (see [LossRepair]).
@@ -86,12 +92,15 @@ type repairFlow struct {
 	buf      []byte
 	oob      []byte
 	parity   []byte
-	paritied int       // size of the packets in parity
-	look     int       // packets to be sent before the losses are looked at
-	rest     int       // the next time that nothing was lost on the way
-	lost     uint64    // by members
-	unheard  int       // numbered packets since the last report
-	since    time.Time // of the first of them
+	paritied int    // size of the packets in parity
+	wait     int    // packets to be sent before the losses are looked at
+	rest     int    // the next time that nothing was lost on the way
+	lost     uint64 // by members
+	long     bool   // begin as soon as the peer is met
+	met      bool   // the peer takes what is numbered, with
+	tag      uint32
+	unheard  int       // periods with numbered packets since the last report
+	since    time.Time // of the last of them
 	timer    *time.Timer
 
 	// The reader's.
@@ -112,8 +121,9 @@ type repairer struct {
 	open []*repairFlow // with a gap; the reader's
 }
 
-// add begins repair for a connection with an address, until stop is called.
-func (r *repairer) add(addr net.Addr, out, in uint32, w lossWorker) (stop func()) {
+// add begins repair for a connection with an address, until stop is called. Packets are numbered at once if the path is long, else after
+// the first loss.
+func (r *repairer) add(addr net.Addr, out, in uint32, w lossWorker, long bool) (stop func()) {
 	at, ok := addrPort(addr)
 	if !ok {
 		return func() {}
@@ -134,6 +144,8 @@ func (r *repairer) add(addr net.Addr, out, in uint32, w lossWorker) (stop func()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.members = append(f.members, m)
+	f.long = f.long || long
+	f.greet(0)
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -141,8 +153,8 @@ func (r *repairer) add(addr net.Addr, out, in uint32, w lossWorker) (stop func()
 		defer f.mu.Unlock()
 		f.members = slices.DeleteFunc(f.members, func(o *repairMember) bool { return o == m })
 		f.lost = f.losses()
-		if len(f.members) > 0 && f.numbers != nil {
-			f.numbers.tag = f.members[0].out
+		if f.met && !slices.ContainsFunc(f.members, func(o *repairMember) bool { return o.out == f.tag }) {
+			f.met, f.on = false, false // until another member is met
 		}
 		if len(f.members) == 0 {
 			f.timer.Stop()
@@ -168,7 +180,7 @@ func (f *repairFlow) send(b []byte, size int, oob []byte) bool {
 	if size <= 0 {
 		size = len(b)
 	}
-	f.begin((len(b) + size - 1) / max(size, 1))
+	f.look((len(b) + size - 1) / max(size, 1))
 	if !f.on || len(f.members) == 0 || size > maxRepaired || len(b) == 0 {
 		return false
 	}
@@ -184,11 +196,11 @@ func (f *repairFlow) send(b []byte, size int, oob []byte) bool {
 			f.endGroup()
 		}
 	}
-	if f.unheard == 0 {
-		f.since = time.Now()
+	if now := time.Now(); now.Sub(f.since) > period {
+		f.since = now
+		f.unheard++
 	}
-	f.unheard += packets
-	if f.owner.write(f.buf, numberedSize+size, f.oob, f.to) != nil || f.unheard > reportEvery && time.Since(f.since) > deafAfter {
+	if f.owner.write(f.buf, numberedSize+size, f.oob, f.to) != nil || f.unheard > deafAfter {
 		f.broken, f.on = true, false
 		return false
 	}
@@ -225,24 +237,39 @@ func (f *repairFlow) flush() {
 	}
 }
 
-// begin begins to number packets where the connection loses some.
-func (f *repairFlow) begin(packets int) {
+// look begins to number packets where the connections lose some.
+func (f *repairFlow) look(packets int) {
 	if f.on || f.broken || len(f.members) == 0 {
 		return
 	}
-	if f.look -= packets; f.look > 0 {
+	if f.wait -= packets; f.wait > 0 {
 		return
 	}
-	f.look = lookEvery
+	f.wait = lookEvery
+	if !f.met {
+		f.greet(0)
+		return
+	}
 	before := f.lost
-	if f.lost = f.losses(); f.lost <= before {
-		return
+	if f.lost = f.losses(); f.lost > before {
+		f.begin()
 	}
+}
+
+// greet tells the peer that its numbered packets are known here, by a report of nothing. Its field lost is 0 when this side wants to
+// hear the same. Nothing is numbered before: until the handshake is over on both sides, nobody would take it.
+func (f *repairFlow) greet(answer uint32) {
+	r := report{lost: answer}
+	f.owner.write(r.append(make([]byte, 0, reportSize), f.members[0].in), reportSize, nil, f.to) // a loss like any other
+}
+
+// begin begins to number packets.
+func (f *repairFlow) begin() {
 	f.on, f.unheard = true, 0
 	if f.numbers == nil {
 		f.numbers = &numberer{}
 	}
-	f.numbers.tag = f.members[0].out
+	f.numbers.tag = f.tag
 	f.meter.rate, f.meter.clean = max(f.meter.rate, firstLoss), 0
 	f.numbers.parities = redundancy(f.meter.rate)
 }
@@ -368,17 +395,36 @@ func (f *repairFlow) heard(tag uint32, b []byte) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !slices.ContainsFunc(f.members, func(m *repairMember) bool { return m.out == tag }) {
+		return
+	}
+	if !f.met {
+		f.met, f.tag = true, tag
+		if f.long {
+			f.begin()
+		}
+	}
+	if r.top == 0 && r.isolated == 0 && r.runs == 0 {
+		if r.lost == 0 {
+			f.greet(1)
+		}
+		return
+	}
 	if f.numbers == nil || f.numbers.tag != tag {
 		return // nothing was numbered like that
 	}
 	f.unheard = 0
 	f.meter.take(r)
+	if f.meter.seen >= enough && 2*f.meter.missed > f.meter.seen {
+		f.broken, f.on = true, false // most of them, the long ones
+		return
+	}
 	f.numbers.parities = redundancy(f.meter.rate)
 	if f.meter.clean == 0 {
 		f.rest = firstRest
 	} else if f.meter.clean >= cleanPackets && f.on {
 		f.on, f.meter.clean = false, 0
-		f.lost, f.look = f.losses(), f.rest
+		f.lost, f.wait = f.losses(), f.rest
 		f.rest = min(2*f.rest, lastRest)
 	}
 }

@@ -6,7 +6,7 @@ const (
 	// orderWindow is how many packets are kept, for repairs and while a gap is open; a power of two.
 	orderWindow = 512
 	// A gap is given up, so that QUIC sees the loss, after holdTime or when holdPackets have come behind it.
-	holdTime    = 6 * time.Millisecond
+	holdTime    = 12 * time.Millisecond
 	holdPackets = 192
 	openGroups  = 16 // whose parity is kept; a power of two
 	// longRun is how many packets in a row chance does not lose: they are the work of a full queue, which QUIC must see.

@@ -60,7 +60,9 @@ type lossMeter struct {
 	rate  float64
 	last  report
 	known bool
-	clean uint32 // packets since the last random loss
+	// Since the beginning:
+	seen, missed uint64 // packets sent, and those of them that have not come by themselves
+	clean        uint32 // packets since the last random loss
 }
 
 // take adds a report. Losses in runs do not count, and where they outnumber the rest a queue overflows, and the rest does
@@ -77,6 +79,8 @@ func (m *lossMeter) take(r report) {
 	single := max(int32(r.isolated-m.last.isolated), 0)
 	run := max(int32(r.runs-m.last.runs), 0)
 	m.last = r
+	m.seen += uint64(sent)
+	m.missed += uint64(single + run)
 	sample := min(float64(single)/float64(sent), maxLoss)
 	if run > single {
 		sample = min(sample, m.rate)

@@ -263,7 +263,7 @@ func FuzzRepair(f *testing.F) {
 		r := &repairer{count: &repairCounters{}, write: func([]byte, int, []byte, net.Addr) error { return nil }}
 		at := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7}
 		source, _ := addrPort(at)
-		defer r.add(at, 0, 0, &fakeWorker{})()
+		defer r.add(at, 0, 0, &fakeWorker{}, true)()
 		now := time.Duration(0)
 		for len(data) >= 2 {
 			size := min(int(be.Uint16(data)), len(data)-2)
@@ -344,22 +344,50 @@ func TestLossRepairDeaf(t *testing.T) {
 	at := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7}
 	source, _ := addrPort(at)
 	w := &fakeWorker{}
-	stop := r.add(at, 1, 2, w)
+	stop := r.add(at, 1, 2, w, false)
 	f := r.flow(source)
 	packet := bytes.Repeat([]byte{0x40}, 100)
+	greet := func() {
+		said := report{lost: 1}
+		r.receive(source, said.append(nil, 1), nil, 0)
+	}
 	if f.send(packet, 0, nil) {
 		t.Error("a path without losses: packets are numbered")
 	}
 	w.n.Store(1)
-	for range lookEvery {
+	for range 2 * lookEvery {
+		if f.send(packet, 0, nil) {
+			t.Fatal("packets are numbered for a peer that has not been met")
+		}
+	}
+	greet()
+	for range 2 * lookEvery {
 		f.send(packet, 0, nil)
 	}
 	if !f.on {
 		t.Fatal("a loss: packets are not numbered")
 	}
-	f.unheard, f.since = reportEvery+1, time.Now().Add(-2*deafAfter)
+	f.unheard, f.since = deafAfter, time.Now().Add(-2*period)
 	if f.send(packet, 0, nil) || !f.broken {
 		t.Error("no reports: packets are numbered on")
+	}
+	stop()
+	stop = r.add(at, 1, 2, w, true)
+	f = r.flow(source)
+	before := writes.Load()
+	r.receive(source, new(report).append(nil, 1), nil, 0)
+	if writes.Load() != before+1 {
+		t.Error("a greeting is not answered")
+	}
+	if !f.send(packet, 0, nil) {
+		t.Error("a long path: packets are not numbered at once")
+	}
+	for i := range uint32(8) {
+		said := report{top: 20 * i, runs: 12 * i}
+		r.receive(source, said.append(nil, 1), nil, 0)
+	}
+	if f.send(packet, 0, nil) || !f.broken {
+		t.Error("most do not arrive: packets are numbered on")
 	}
 	stop()
 	if len(r.at) != 0 {

@@ -328,7 +328,7 @@ func testListen(t *testing.T, make Maker) {
 	b.Release()
 	for i, l := range []transport.Link{a, b} {
 		caps := l.Caps()
-		caps.Via, caps.Why = "", ""
+		caps.Via, caps.Why, caps.Note = "", "", ""
 		if caps != g.Transport.Caps() {
 			t.Errorf("caps of link end %d: %+v, of its transport: %+v", i, caps, g.Transport.Caps())
 		}

@@ -77,7 +77,7 @@ func (r Repairs) text(conns int) string {
 	if r.Numbered == 0 && r.Repaired == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d connections; losses repaired: %d in, %d beyond repair; %d packets out with %.1f %% of parity",
+	return fmt.Sprintf("losses repaired on %d connection(s): %d in, %d beyond repair; %d packets out with %.1f %% of parity",
 		conns, r.Repaired, r.Lost, r.Numbered, 100*float64(r.Parity)/float64(max(r.Numbered, 1)))
 }
 
