@@ -6,7 +6,8 @@ import (
 	"github.com/ringtree/ringtree/collective/buffer"
 )
 
-// Alloc returns n zeroed elements in memory that peers on this host read in place: operations on it copy less. It
+// Alloc returns n zeroed elements in memory that peers on this host read in place: operations on it copy less. It is the host's
+// memory, also where Config.Memory is a device's, for which there is AllocDevice. It
 // belongs to the communicator: [Free] or Close gives it back, and it must not be touched after that.
 func Alloc[T buffer.Elem](c *Comm, n int) ([]T, error) {
 	b, err := c.AllocBlock(buffer.TypeOf[T](), n)

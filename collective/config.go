@@ -39,7 +39,9 @@ type Config struct {
 	// Ranks of one group should use the same.
 	Transports []transport.Transport
 	// Memory is where this rank's device blocks lie: a GPU's, from cudabridge. Ranks on one host that can reach each other's read it
-	// in place; ranks with and without one may be in a group. nil: the rank takes part with the host's memory only.
+	// in place; ranks with and without one may be in a group. In one operation the ranks that have one give blocks in it all together, or
+	// blocks in the host's memory all together: a peer's reference to a device is nothing that a host can read. What breaks
+	// that rule ends the operation with an error. nil: the rank takes part with the host's memory only.
 	Memory buffer.Memory
 	// Topology describes the ranks, for the planner. nil: made from what the ranks say of themselves, with costs that are
 	// measured when the group forms (topology/probe), by all ranks together: where it has an Invitation, or a Launch that names

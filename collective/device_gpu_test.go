@@ -59,6 +59,27 @@ func TestGPU(t *testing.T) {
 	}
 }
 
+// TestGPUProcesses runs every rank in a process of its own: they read each other's memory by IPC handles, or stage it.
+func TestGPUProcesses(t *testing.T) {
+	devices := min(gpus(t), 8)
+	each := make([]int, devices)
+	for i := range each {
+		each[i] = i
+	}
+	for _, l := range []deviceLayout{
+		{name: "two on one device, ring", devices: []int{0, 0}, algorithm: plan.Ring},
+		{name: "two on one device, direct", devices: []int{0, 0}, algorithm: plan.Direct},
+		{name: "two staged", devices: []int{0, 0}, staged: true, algorithm: plan.Ring},
+		{name: "one without", devices: []int{0, -1, 0}, algorithm: plan.Direct},
+		{name: "each device", devices: each, algorithm: plan.Ring},
+	} {
+		t.Run(l.name, func(t *testing.T) {
+			l.counts = []int{1, 3001, 1_000_000}
+			l.processes(t, cudabridge.DefaultLibrary)
+		})
+	}
+}
+
 // BenchmarkGPUAllReduce reports the bus bandwidth of all-reduces of 64 MiB of float32 between two ranks on one device and
 // between one rank on each, and what part of a copy within a device that is.
 func BenchmarkGPUAllReduce(b *testing.B) {

@@ -21,7 +21,7 @@
 
 #define API __attribute__((visibility("default")))
 #define MAX_DEVICES 8
-#define MAX_STREAMS 320 // of a process, ever
+#define MAX_STREAMS 320 // of a process, but for those whose number is used again
 #define MAX_PARAMETERS 32
 
 typedef int R;
@@ -99,7 +99,7 @@ static unsigned seed;
 static context contexts[MAX_DEVICES];
 static allocation *allocations;
 static stream *streams, *defaults[MAX_DEVICES];
-static int stream_ids;
+static int stream_ids, free_ids[MAX_STREAMS], n_free_ids;
 static uint64_t allocation_ids;
 static clocks host;
 static access_ *accesses;
@@ -284,7 +284,7 @@ static void touch(stream *s, DP lo, size_t n, int write, const char *what) {
 API void standin_touched(int id, uint64_t lo, uint64_t n, int write) {
 	LOCK();
 	for (stream *s = streams; s; s = s->next)
-		if (s->id == id)
+		if (s->id == id && !s->stop)
 			touch(s, lo, n, write, "a kernel");
 	pthread_mutex_unlock(&G);
 }
@@ -430,10 +430,11 @@ static void *work(void *v) {
 }
 
 static stream *new_stream(context *c) {
-	if (stream_ids + 1 >= MAX_STREAMS)
+	if (!n_free_ids && stream_ids + 1 >= MAX_STREAMS)
 		return NULL;
 	stream *s = calloc(1, sizeof *s);
-	*s = (stream){.magic = STREAM, .id = ++stream_ids, .c = c, .next = streams};
+	*s = (stream){.magic = STREAM, .id = n_free_ids ? free_ids[--n_free_ids] : ++stream_ids, .c = c, .next = streams};
+	s->vc.at[s->id] = host.at[s->id];
 	pthread_cond_init(&s->news, NULL);
 	streams = s;
 	pthread_create(&s->thread, NULL, work, s);
@@ -736,6 +737,9 @@ API R cuStreamDestroy_v2(stream *s) {
 	s->magic = 0;
 	while (s->head || s->now)
 		pthread_cond_wait(&progress, &G);
+	// What the host has waited for is before all that is given to any stream from now on, so the number can be another's.
+	if (host.at[s->id] >= s->vc.at[s->id])
+		free_ids[n_free_ids++] = s->id;
 	s->stop = 1;
 	pthread_cond_signal(&s->news);
 	pthread_mutex_unlock(&G);
