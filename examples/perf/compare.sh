@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compares all-reduce with Open MPI and Gloo on this machine, and prints the ratio of medians beside the bar of each row.
+# Compares all-reduce with Open MPI and Gloo on this machine, QUIC with a bare stream of quic-go, and both ways between hosts with what an
+# emulated path allows, and prints the ratio of medians beside the bar of each row.
 #
 #   examples/perf/compare.sh                    five interleaved rounds of every row
 #   examples/perf/compare.sh -rounds 7 shm small        these rows only
@@ -10,8 +11,9 @@
 #   -seconds S   how long a peer is timed for a size (default 0.2)
 #   -install     install what is missing with apt-get (needs root)
 #
-# Rows: small, shm, plain, limit, gloo, auto, pauses, nccl (all GPUs of this machine, beside NCCL's own all_reduce_perf). A row is a function run_NAME, which measures one round, and a function
-# show_NAME, which prints what the rounds gave; a row that cannot run here says why. Run it on a quiet machine: only
+# Rows: small, shm, plain, limit, gloo, auto, pauses, tcp (TLS, beside plain TCP of Gloo's), quic (loopback, beside a bare stream), wan (needs
+# root), nccl (all GPUs of this machine, beside NCCL's own all_reduce_perf). A row is a function run_NAME, which measures one round, and
+# a function show_NAME, which prints what the rounds gave; a row that cannot run here says why. Run it on a quiet machine: only
 # ratios of one run mean anything. Every program checks its first result.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -30,7 +32,7 @@ while (($# > 0)); do
 	esac
 	shift
 done
-((${#rows[@]} > 0)) || rows=(small shm plain limit gloo auto pauses nccl)
+((${#rows[@]} > 0)) || rows=(small shm plain limit gloo auto pauses tcp quic wan nccl)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -47,6 +49,7 @@ note() { grep -qxF "$*" "$skipped" || echo "$*" >>"$skipped"; }
 go build -o "$work/perf" ./examples/perf
 go test -c -o "$work/buffer.test" ./collective/buffer
 go test -c -o "$work/collective.test" ./collective
+go build -o "$work/wanlab" ./examples/internal/wan/wanlab
 wanted=()
 command -v mpicc.openmpi >/dev/null || wanted+=(openmpi-bin libopenmpi-dev gcc)
 [[ -e /usr/include/gloo/allreduce.h ]] || wanted+=(libgloo-dev g++)
@@ -205,7 +208,7 @@ show_limit() {
 run_gloo() {
 	local n
 	once registered run_registered
-	for n in 2 4 8; do gloo "$n" "${small_sizes[@]}" "${large_sizes[@]}"; done
+	for n in 2 4 8; do once "gloo$n" gloo "$n" "${small_sizes[@]}" "${large_sizes[@]}"; done
 }
 show_gloo() {
 	local n s
@@ -239,6 +242,69 @@ run_pauses() {
 	(cd collective && "$work/collective.test" -test.run '^$' -test.bench StopTheWorld -test.benchtime 40x) | awk '/StopTheWorld/ { for (i = 2; i < NF; i++) if ($(i + 1) == "pause-us" && $i + 0 > most) most = $i + 0 } END { if (most) print "pauses", 2, 67108864, most, most }' >>"$data"
 }
 show_pauses() { line 'longest stop of the world, 64 MiB, n = 2: us' "$(median pauses 2 67108864)" 5000 1.0; }
+
+# TCP with TLS over loopback beside Gloo's plain TCP. perf has no plain TCP: what is not encrypted is for tests.
+run_tcp() {
+	local s
+	for s in 1048576 16777216 67108864; do ours tls 2 registered "$s" -transport tcp; done
+	once gloo2 gloo 2 "${small_sizes[@]}" "${large_sizes[@]}"
+}
+show_tcp() {
+	local s
+	for s in 1048576 16777216 67108864; do
+		line "tcp with TLS, ${name[$s]}: us, over Gloo plain" "$(median tls 2 "$s")" "$(median 'gloo-ring gloo-bcube gloo-hd gloo-chunked' 2 "$s")" 1.0
+	done
+}
+
+# 64 MiB one way over loopback, by the links of transport/quic and by one bare stream of quic-go, in microseconds.
+run_quic() {
+	go test -run '^$' -bench 'BenchmarkLink/(conns=[14],gro=on,poll=on|raw)/Stream/64MiB' -benchtime 8x ./transport/quic 2>/dev/null | awk '
+		/conns=1/ { who = "quic-1" } /conns=4/ { who = "quic-4" } /\/raw\// { who = "quic-bare" }
+		/^Benchmark.* ns\/op/ { print who, 2, 67108864, $3 / 1000, $3 / 1000 }' >>"$data"
+}
+show_quic() {
+	local bare
+	bare=$(median quic-bare 2 67108864)
+	line 'quic, 1 connection, 64 MiB: us, over bare' "$(median quic-1 2 67108864)" "$bare" 0.59
+	line 'quic, 4 connections, 64 MiB: us, over bare' "$(median quic-4 2 67108864)" "$bare" 0.45
+}
+
+# wan LABEL RTT LOSS SIZE ITERATIONS FLAG...: two ranks on two hosts joined by 1 Gbit/s.
+wan() {
+	local label=$1 rtt=$2 loss=$3 size=$4 n=$5 json=$work/$RANDOM.json
+	shift 5
+	# shellcheck disable=SC2016 # the dollars are the inner shell's
+	if ! timeout 100 "$work/wanlab" -hosts 2 -rate 1000 -rtt "$rtt" -loss "$loss" -- bash -c '
+		said=$1 json=$2
+		shift 2
+		nsenter --net="$WAN_NS0" "$@" -invite 2 -J "$json" 2>"$said" &
+		until grep -q "^perf -join" "$said"; do kill -0 $! || exit; sleep 0.05; done
+		nsenter --net="$WAN_NS1" "$@" -join "$(sed -n "s/^perf -join //p" "$said")" && wait $!
+	' wan "$work/said" "$json" "$work/perf" -b "$size" -e "$size" -n "$n" -w 3 -I -a 3 "$@" >"$work/log" 2>&1; then
+		note "wan: $label failed: $(tail -n 1 "$work/log")"
+		return 0
+	fi
+	sed -n 's/.*"in_place_per_iter":{[^}]*"p50_us":\([0-9.]*\)[^}]*"p99_us":\([0-9.]*\).*/\1 \2/p' "$json" | sed "s/^/$label 2 $size /" >>"$data"
+	rm -f "$json"
+}
+
+run_wan() {
+	local t loss
+	[[ $EUID == 0 ]] || { note 'wan: needs root' && return; }
+	for loss in 0 0.1 1; do
+		for t in quic tcp; do wan "$t-10ms-$loss" 10ms "$loss" 16777216 8 -transport "$t"; done
+	done
+	wan quic-100ms-0.1 100ms 0.1 67108864 4 -transport quic
+}
+show_wan() {
+	local loss
+	declare -A quic=([0]=180 [0.1]=230 [1]=300) tcp=([0]=170 [0.1]=180 [1]=210)
+	for loss in 0 0.1 1; do
+		line "wan 10 ms, $loss % lost, quic: us, over bar" "$(median "quic-10ms-$loss" 2 16777216)" "${quic[$loss]}000" 1.0
+		line "wan 10 ms, $loss % lost, tcp: us, over bar" "$(median "tcp-10ms-$loss" 2 16777216)" "${tcp[$loss]}000" 1.0
+	done
+	line 'wan 100 ms, 0.1 % lost, quic: us, over half' "$(median quic-100ms-0.1 2 67108864)" 1073742 1.0
+}
 
 # One rank on each GPU, beside nccl-tests. Both print the same table, in which the tenth column is the time in place.
 gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ' || true)
