@@ -37,6 +37,9 @@ const chartRanks = 64
 // draw makes the pictures, all of simulated runs: time and bus bandwidth against size, time against the number of ranks, which
 // algorithm is quickest where, how busy the wires of each layer are, and, of small groups, who sends when.
 func (r *runner) draw(out io.Writer) error {
+	if err := os.MkdirAll(r.o.plot, 0o777); err != nil {
+		return err
+	}
 	if err := r.drawNetwork(); err != nil {
 		return err
 	}
