@@ -149,6 +149,30 @@ func TestOpenWithout(t *testing.T) {
 	}
 }
 
+// TestOpenText compares what Open says without CUDA with what the package's documentation says that it says.
+func TestOpenText(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(Config{Library: "libcuda-nowhere.so.1"})
+	if err == nil {
+		t.Fatal("got no error")
+	}
+	text := strings.Replace(err.Error(), "libcuda-nowhere.so.1", DefaultLibrary, 1)
+	text = strings.Replace(text, "for "+runtime.GOOS+"/"+runtime.GOARCH, "for darwin/arm64", 1)
+	if errors.Is(err, ErrNoDriver) && !strings.Contains(text, "cannot open shared object file") {
+		t.Skipf("another dynamic linker's words: %v", err)
+	}
+	if !strings.Contains(string(doc), "  "+text+"\n") {
+		t.Errorf("the documentation does not have %q", text)
+	}
+	none := (&Error{Call: "cuInit", Code: noDevice, Name: "CUDA_ERROR_NO_DEVICE", Text: "no CUDA-capable device is detected"}).Error()
+	if !strings.Contains(string(doc), "  "+none+"\n") {
+		t.Errorf("the documentation does not have %q", none)
+	}
+}
+
 func TestReference(t *testing.T) {
 	r := reference{process: strings.Repeat("a", processLength), device: 2, base: 4096, id: 7, size: 100, offset: 10, length: 90}
 	for i := range r.handle {

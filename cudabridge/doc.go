@@ -36,6 +36,13 @@
 // Every result of the driver is checked. What is not a success is an [*Error]; [ErrNoDriver], [ErrNoDevice],
 // [ErrOutOfMemory] and [ErrSticky] are what it may be. After a sticky error the device is of no use to the process any more.
 //
+// What [Open] says where there is no CUDA, word for word; nothing else of a program changes:
+//
+//	no driver here           cudabridge: no NVIDIA driver: libcuda.so.1: cannot open shared object file: No such file or directory
+//	a driver, no GPU         cudabridge: cuInit: CUDA_ERROR_NO_DEVICE (100): no CUDA-capable device is detected
+//	built without cgo        cudabridge: the bridge is not in this program: this program was built with CGO_ENABLED=0; build it with cgo and a C compiler
+//	built for other systems  cudabridge: the bridge is not in this program: it is for linux/amd64 and linux/arm64, this program is for darwin/arm64
+//
 // # What has been tried
 //
 // The bridge and its kernels are tested on a strict stand-in for the driver, with the kernels executed by an interpreter, and every

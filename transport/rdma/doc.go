@@ -4,6 +4,14 @@
 // It needs Linux, cgo and libibverbs.so.1, which it loads at run time: the same program runs where that, or a device, is
 // not there. [Available] says what is missing.
 //
+// What it says there, word for word:
+//
+//	built without cgo  rdma: transport: not supported on this machine: this program was built without verbs: they need Linux and cgo
+//	no library         rdma: transport: not supported on this machine: libibverbs cannot be loaded: libibverbs.so.1: cannot open shared object file: No such file or directory
+//	no device          rdma: transport: not supported on this machine: no RDMA device
+//
+// A kernel that knows no RDMA at all adds ": function not implemented" to the last.
+//
 // # A link
 //
 // Every link has a control link under it, of the transport that [New] is given. That one authenticates the peer, notices

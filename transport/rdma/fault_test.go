@@ -3,6 +3,7 @@ package rdma
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"syscall"
 	"testing"
 	"time"
@@ -103,6 +104,42 @@ func TestCutBeforeSetup(t *testing.T) {
 		if c := l.Caps(); c.Via != "tcp" || c.Why == "" || !c.Encrypted {
 			t.Errorf("carried by %q, %q, encrypted %v, want tcp and why", c.Via, c.Why, c.Encrypted)
 		}
+	}
+	sameWhy(t, a, b)
+}
+
+// sameWhy fails unless both ends of a link that is carried otherwise say the same about it.
+func sameWhy(t *testing.T, a, b transport.Link) {
+	t.Helper()
+	if x, y := a.Caps().Why, b.Caps().Why; x != y || x == "" {
+		t.Errorf("one end says %q, the other %q", x, y)
+	} else {
+		t.Log(x)
+	}
+}
+
+// TestWhy lets one end alone have a reason not to use its device: both say whose it is.
+func TestWhy(t *testing.T) {
+	n := newSoftNet()
+	id := newIdentity(t)
+	tr, err := onTCP(id, n.on())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := transporttest.NewGroupAs(t, tr, 2, id.ID)
+	// Rank 1's endpoint has lost its device.
+	e := g.Endpoints[1].(*Endpoint)
+	e.fabric, e.reason = nil, fmt.Errorf("%w for this test", ErrNoDevice)
+	a, b := g.Pair(t, testLink)
+	sendAndCheck(t, g, a, b, []byte("hello"), []byte("hello"))
+	for rank, l := range []transport.Link{a, b} {
+		if err := transporttest.Await(g.Bells[rank], "the carrier", func() bool { return l.Caps().Via != "" }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sameWhy(t, a, b)
+	if want := "rank 1: no RDMA device for this test"; a.Caps().Why != want {
+		t.Errorf("got %q, want %q", a.Caps().Why, want)
 	}
 }
 

@@ -98,7 +98,7 @@ type link struct {
 	owing     bool   // a credit could not be sent
 	waiting   []waiting
 	relayBase uint64 // frames on the control link that were not the caller's
-	why       error  // why it is relayed
+	why       string // it is relayed
 	out       []outSlot
 	ends      []*end
 	spare     []*end // queue pairs that the peer has no match for
@@ -127,8 +127,8 @@ func newLink(e *Endpoint, rank int, control transport.Link) *link {
 	}
 }
 
-// Caps returns those of what carries the link: Via is "rdma", or what the control link goes over, and Why is why, as this
-// end sees it.
+// Caps returns those of what carries the link: Via is "rdma", or what the control link goes over, and Why is why, in the same
+// words on both ends.
 func (l *link) Caps() transport.Caps {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -140,9 +140,7 @@ func (l *link) Caps() transport.Caps {
 		if c = l.control.Caps(); c.Via == "" {
 			c.Via = l.ep.t.control.Name()
 		}
-		if l.why != nil {
-			c.Why = l.why.Error()
-		}
+		c.Why = l.why
 	}
 	return c
 }

@@ -14,13 +14,13 @@ const (
 	kindHello   kind = iota + 1 // where the sender's queue pairs and slots are, or that there are none
 	kindReady                   // the sender's queue pairs are connected
 	kindUp                      // the sender's queue pairs have carried something there and back
-	kindRelay                   // the sender's frames come on the control link; nothing but frames follows
+	kindRelay                   // the sender's frames come on the control link; with why, "": because the peer's do. Nothing but frames follows
 	kindClosing                 // the sender's end is closed; with the number of its frames
 	kindBroken                  // the sender's end has failed; with a text
 )
 
 const (
-	messageVersion = 1
+	messageVersion = 2
 	messageHead    = 8
 	helloFixed     = messageHead + 40
 	maxText        = 256
@@ -47,11 +47,11 @@ func parseHead(b []byte) (kind, []byte, error) {
 	bad := false
 	switch k {
 	case kindHello: // parseHello looks
-	case kindReady, kindUp, kindRelay:
+	case kindReady, kindUp:
 		bad = len(rest) != 0
 	case kindClosing:
 		bad = len(rest) != 8
-	case kindBroken:
+	case kindBroken, kindRelay:
 		bad = len(rest) > maxText
 	default:
 		bad = true
@@ -69,6 +69,7 @@ type hello struct {
 	key    uint32 // of all slots
 	place  place
 	pairs  []helloPair // none: this end has no device
+	why    string      // it has none
 }
 
 type helloPair struct{ number, psn uint32 }
@@ -87,7 +88,7 @@ func (h *hello) append() []byte {
 		b = le.AppendUint32(b, p.number)
 		b = le.AppendUint32(b, p.psn)
 	}
-	return b
+	return append(b, h.why...)
 }
 
 func flag(b bool) byte {
@@ -100,7 +101,7 @@ func flag(b bool) byte {
 // parseHello reads what follows the head of a hello. It fails with a [*transport.FrameError].
 func parseHello(b []byte) (*hello, error) {
 	const fixed = helloFixed - messageHead
-	if len(b) < fixed || len(b) != fixed+8*int(b[0]) {
+	if len(b) < fixed || b[0] > 0 && len(b) != fixed+8*int(b[0]) || len(b) > fixed+max(maxText, 8*MaxQueuePairs) {
 		return nil, &transport.FrameError{Reason: fmt.Sprintf("hello of %d bytes", len(b))}
 	}
 	le := binary.LittleEndian
@@ -113,7 +114,9 @@ func parseHello(b []byte) (*hello, error) {
 		bad = bad || n > MaxQueuePairs || h.window < 1 || h.window > MaxWindow || h.place.mtu < 1 || h.place.mtu > 5
 		bad = bad || h.slots > 1<<63
 	} else {
-		bad = bad || h.window != 0 || h.slots != 0 || h.key != 0 || h.place != place{}
+		bad = bad || h.window != 0 || h.slots != 0 || h.key != 0 || h.place != place{} || len(b) > fixed+maxText
+		h.why = string(b[fixed:])
+		b = b[:fixed]
 	}
 	for at := fixed; at < len(b); at += 8 {
 		p := helloPair{le.Uint32(b[at:]), le.Uint32(b[at+4:])}
@@ -131,6 +134,10 @@ func closingMessage(final uint64) []byte {
 }
 
 func brokenMessage(cause error) []byte {
-	text := cause.Error()
-	return append(head(kindBroken, maxText), text[:min(len(text), maxText)]...)
+	return append(head(kindBroken, maxText), cutText(cause.Error())...)
 }
+
+func relayMessage(why string) []byte { return append(head(kindRelay, maxText), why...) }
+
+// cutText returns as much of a text as goes into a message.
+func cutText(text string) string { return text[:min(len(text), maxText)] }

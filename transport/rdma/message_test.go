@@ -15,7 +15,7 @@ var fullHello = &hello{
 }
 
 func TestHello(t *testing.T) {
-	for _, want := range []*hello{fullHello, {}} {
+	for _, want := range []*hello{fullHello, {}, {why: "no device"}, {why: strings.Repeat("y", maxText)}} {
 		k, rest, err := parseHead(want.append())
 		if err != nil || k != kindHello {
 			t.Fatalf("got kind %d, %v", k, err)
@@ -35,6 +35,8 @@ func TestHello(t *testing.T) {
 		"a large PSN":      func(h *hello) { h.pairs = []helloPair{{0, 1 << 24}} },
 		"slots at the end": func(h *hello) { h.slots = 1<<64 - 1 },
 		"keys of nothing":  func(h *hello) { h.pairs = nil },
+		"a long text":      func(h *hello) { *h = hello{why: strings.Repeat("y", maxText+1)} },
+		"text with pairs":  func(h *hello) { h.why = "x" },
 	} {
 		h := *fullHello
 		spoil(&h)

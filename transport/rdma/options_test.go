@@ -62,6 +62,14 @@ func TestAvailable(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	t.Log(err)
+	doc, e := os.ReadFile("doc.go")
+	if e != nil {
+		t.Fatal(e)
+	}
+	text, _, _ := strings.Cut(err.Error(), ": function not implemented") // of a kernel that knows no RDMA at all
+	if device == nil && !strings.Contains(string(doc), "  "+text+"\n") {
+		t.Errorf("the documentation does not have %q", err)
+	}
 	if _, err := Devices(); err != nil && !strings.HasPrefix(err.Error(), "rdma: ") {
 		t.Errorf("Devices: got %v", err)
 	}

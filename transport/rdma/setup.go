@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/ringtree/ringtree/transport"
@@ -49,9 +50,10 @@ type setup struct {
 	theirs   *hello
 	ready    bool // the peer is
 	up       bool
-	relay    bool // the peer's frames come on the control link
-	closing  bool // the peer has said that its end is closed
-	silent   bool // nothing more comes on the control link
+	relay    bool      // the peer's frames come on the control link
+	whys     [2]string // why they do: this end's reason and the peer's; "": the other's
+	closing  bool      // the peer has said that its end is closed
+	silent   bool      // nothing more comes on the control link
 	outbox   [][]byte
 	sent     uint64 // messages
 	deadline time.Time
@@ -372,7 +374,7 @@ func (l *link) message(b []byte) error {
 		if s.theirs, err = parseHello(rest); err != nil {
 			return err
 		}
-		bad, s.relay = false, len(s.theirs.pairs) == 0
+		bad, s.relay, s.whys[1] = false, len(s.theirs.pairs) == 0, s.theirs.why
 	case kindReady:
 		bad = bad || s.ready
 		s.ready = true
@@ -380,7 +382,7 @@ func (l *link) message(b []byte) error {
 		bad = bad || !s.ready || s.up
 		s.up = true
 	case kindRelay:
-		s.relay = true
+		s.relay, s.whys[1] = true, string(rest)
 	case kindClosing:
 		final := binary.LittleEndian.Uint64(rest)
 		if bad = bad || !s.up || s.closing || l.arrived.Load() > final; !bad {
@@ -647,16 +649,36 @@ func (l *link) startRelay(why error) {
 	s := &l.setup
 	l.look(false)
 	l.undo()
+	if !errors.Is(why, errPeer) {
+		s.whys[0] = cutText(why.Error())
+	}
 	if s.phase == phaseMaking {
-		l.say((&hello{}).append())
+		l.say((&hello{why: s.whys[0]}).append())
 	} else {
-		l.say(head(kindRelay, 0))
+		l.say(relayMessage(s.whys[0]))
 	}
 	l.mu.Lock()
-	l.why = why
 	l.out = nil
 	l.mu.Unlock()
 	s.phase = phaseRelaying
+}
+
+// relayReason returns why the control link carries the frames, in the words of both ends, which come to the same text.
+func (l *link) relayReason() string {
+	texts, ranks := l.setup.whys, [2]int{l.ep.rank, l.rank}
+	if ranks[0] > ranks[1] {
+		texts[0], texts[1], ranks[0], ranks[1] = texts[1], texts[0], ranks[1], ranks[0]
+	}
+	if texts[0] == texts[1] {
+		return texts[0]
+	}
+	var parts []string
+	for i, text := range texts {
+		if text != "" {
+			parts = append(parts, fmt.Sprintf("rank %d: %s", ranks[i], text))
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // passOn gives the frames that were posted meanwhile to the control link, and then the link itself to its owner.
@@ -698,11 +720,11 @@ func (l *link) passOn(closed bool) {
 	case l.over.Load() != nil:
 		s.phase = phaseEnded
 	case s.relay || s.silent:
-		l.waiting = nil
+		l.waiting, l.why = nil, l.relayReason()
 		l.course.Store(uint32(relayed))
 		l.delivered.Store(true)
 		s.phase = phaseOver
-		l.ep.t.cfg.logger.Warn("RDMA link carried by the control transport", "rank", l.ep.rank, "peer", l.rank, "control", l.ep.t.control.Name(), "error", l.why)
+		l.ep.t.cfg.logger.Warn("RDMA link carried by the control transport", "rank", l.ep.rank, "peer", l.rank, "control", l.ep.t.control.Name(), "why", l.why)
 	}
 	l.mu.Unlock()
 	l.ep.bell.Ring()
