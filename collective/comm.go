@@ -230,8 +230,12 @@ func (d *doors) near() bool {
 }
 
 // together reports whether all members are on one host, use one transport that links by reference, and have no memory but the
-// host's. All of them come to the same answer.
+// host's, and are few enough for boards. All of them come to the same answer. Every rank of a process asks, so that large
+// groups must not be walked through.
 func (d *doors) together(g *membership.Group) bool {
+	if len(g.Members) > topology.BoardRanks {
+		return false
+	}
 	first := &g.Members[0]
 	reached := make(map[string]int)
 	for i := range g.Members {

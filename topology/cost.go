@@ -8,3 +8,6 @@ const Gap = 0.5
 // and the result written once, where a chain reads and writes the partial result every time. So n operands of m bytes cost
 // (n-1)·m·Nary(n) = m·(n+1)/3 times [Graph.Reduce].
 func Nary(n float64) float64 { return (n + 1) / (3 * (n - 1)) }
+
+// BoardRanks is how many ranks of one host at most run a small operation out of memory that all of them read, without a message.
+const BoardRanks = 32

@@ -19,6 +19,7 @@ type model struct {
 	near    topology.Link
 	far     topology.Link
 	gamma   float64
+	gap     float64 // for which a sender to many peers is busy with each
 	// crowd is how many ranks of a host share one core: what a host does takes that many times longer.
 	crowd float64
 }
@@ -31,6 +32,7 @@ func newModel(g *topology.Graph) model {
 	if c := g.Cores(); c > 0 {
 		m.crowd = max(1, float64(m.perHost)/float64(c))
 	}
+	m.gap = topology.Gap * m.near.Alpha * m.crowd // it does not give the core away between two of them
 	m.near.Alpha = m.near.Alpha*m.crowd + (m.crowd-1)*turn
 	m.near.Beta *= m.crowd
 	m.gamma *= m.crowd
@@ -44,6 +46,7 @@ func newModel(g *topology.Graph) model {
 				m.far.Alpha, m.far.Beta = max(m.far.Alpha, l.Alpha), max(m.far.Beta, l.Beta)
 			}
 		}
+		m.gap = topology.Gap * m.far.Alpha
 	}
 	return m
 }
@@ -106,13 +109,17 @@ func (m *model) seconds(v Variant, req Request) float64 {
 		}
 		return part * t
 	case Direct:
+		if v.OneShot && m.hosts == 1 && m.n <= topology.BoardRanks && m.g.Cores() > 0 {
+			// Of ranks on cores, every one writes its part once, where all others read it.
+			return m.far.Alpha + s*m.far.Beta + (n-1)*s*topology.Nary(n)*gamma
+		}
 		if v.OneShot {
-			return m.far.Alpha + (n-2)*topology.Gap*m.far.Alpha + (n-1)*s*(m.far.Beta+topology.Nary(n)*gamma)
+			return m.far.Alpha + (n-2)*m.gap + (n-1)*s*(m.far.Beta+topology.Nary(n)*gamma)
 		}
 		if rooted {
-			return m.far.Alpha + (n-1)*(topology.Gap*m.far.Alpha+s*m.far.Beta)
+			return m.far.Alpha + (n-1)*(m.gap+s*m.far.Beta)
 		}
-		return part * (2*m.far.Alpha + 2*(n-2)*topology.Gap*m.far.Alpha + 2*(n-1)/n*s*m.far.Beta + (n-1)/n*s*topology.Nary(n)*gamma)
+		return part * (2*m.far.Alpha + 2*(n-2)*m.gap + 2*(n-1)/n*s*m.far.Beta + (n-1)/n*s*topology.Nary(n)*gamma)
 	}
 	return m.hierarchy(v, req, s, gamma, part)
 }
@@ -133,7 +140,7 @@ func (m *model) hierarchy(v Variant, req Request, s, gamma, part float64) float6
 	if m.hosts == 1 {
 		return inside
 	}
-	flat := model{g: m.g, n: m.hosts, hosts: m.hosts, perHost: 1, near: m.far, far: m.far, gamma: m.gamma, crowd: 1}
+	flat := model{g: m.g, n: m.hosts, hosts: m.hosts, perHost: 1, near: m.far, far: m.far, gamma: m.gamma, gap: topology.Gap * m.far.Alpha, crowd: 1}
 	req.Bytes = int64(s / p)
 	return inside + flat.seconds(Variant{Algorithm: v.Between}, req)
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/ringtree/ringtree/topology"
 	"github.com/ringtree/ringtree/transport"
 )
 
@@ -48,7 +49,6 @@ const wakeStep = 1
 //	48      …      the part, if it is short: then a cache line holds all of a slot
 //	64      …      or a longer one
 const (
-	boardRanks   = 32       // at most; every rank maps all others' boards
 	boardPart    = 32 << 10 // the longest part
 	boardShort   = 16
 	boardPad     = 64 // shorter parts are reduced in whole blocks of the kernels, which need no tail then
@@ -70,7 +70,7 @@ var (
 // tryBoards runs sc's operation if it is one for boards, which all ranks know alike. The first one exchanges them.
 func (e *Engine) tryBoards(ctx context.Context, sc *Script, m *Operands) (did bool, err error) {
 	b := &e.board
-	if !sc.shot.whole || sc.length*sc.size > boardPart || e.cfg.Size > boardRanks || b.tried && !b.ready {
+	if !sc.shot.whole || sc.length*sc.size > boardPart || e.cfg.Size > topology.BoardRanks || b.tried && !b.ready {
 		return false, nil
 	}
 	if err := e.Err(); err != nil {
