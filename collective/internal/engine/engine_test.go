@@ -206,17 +206,9 @@ func (g *group) header() transport.Header { return g.headers(plan.Ring, 1)[0] }
 // headers are those of the first frames of that many all-reduces of two int32, one after the other.
 func (g *group) headers(a plan.Algorithm, operations int) []transport.Header {
 	g.Helper()
-	p, err := g.planner.Choose(a, plan.Request{Collective: schedule.AllReduce, Bytes: 8})
-	if err != nil {
-		g.Fatal(err)
-	}
 	// The stamps are what an engine of the same history makes.
 	e := New(Config{Rank: 1, Size: 2, Epoch: 1, Bell: transport.NewBell(), Open: func(int, uint16) (transport.Link, error) { return g.link(1, 0, 99), nil }})
-	sig := Signature{Collective: schedule.AllReduce, Type: buffer.Int32, Op: buffer.Sum, Count: 2, Algorithm: p.Variant.Code()}
-	sc, err := e.NewScript(sig, p.Schedule, 2, p.SliceBytes)
-	if err != nil {
-		g.Fatal(err)
-	}
+	sc := g.script(e, a)
 	hs := make([]transport.Header, operations)
 	for i := range hs {
 		e.begin(sc)
@@ -224,6 +216,21 @@ func (g *group) headers(a plan.Algorithm, operations int) []transport.Header {
 		hs[i].Seq, hs[i].Length = e.now.stamp, 4
 	}
 	return hs
+}
+
+// script is what e runs for an all-reduce of two int32.
+func (g *group) script(e *Engine, a plan.Algorithm) *Script {
+	g.Helper()
+	p, err := g.planner.Choose(a, plan.Request{Collective: schedule.AllReduce, Bytes: 8})
+	if err != nil {
+		g.Fatal(err)
+	}
+	sig := Signature{Collective: schedule.AllReduce, Type: buffer.Int32, Op: buffer.Sum, Count: 2, Algorithm: p.Variant.Code()}
+	sc, err := e.NewScript(sig, p.Schedule, 2, p.SliceBytes)
+	if err != nil {
+		g.Fatal(err)
+	}
+	return sc
 }
 
 func post(t *testing.T, l transport.Link, h transport.Header, payload []byte) {
@@ -320,6 +327,31 @@ func TestMismatchFields(t *testing.T) {
 		if !errors.As(err, &m) || m.Field != field || m.Rank != 0 || m.Peer != 1 || m.Local == m.Remote {
 			t.Errorf("%s: got %v, want a MismatchError of it", field, err)
 		}
+	}
+}
+
+// What a neighbour has said about an operation so long ago that the numbers in frames have gone round says nothing about this one.
+func TestOldNews(t *testing.T) {
+	g := newGroup(t, 2, nil)
+	e := g.engines[0]
+	h := g.header()
+	sc := g.script(e, plan.Ring)
+	for range 3<<16 + 1 {
+		e.begin(sc)
+	}
+	l := g.link(1, 0, controlChannel)
+	c, err := e.conn(1, controlChannel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	post(t, l, h, nil)
+	if err := e.hear(c); err != nil {
+		t.Errorf("what was said of operation 1 in operation %d: %v", e.now.number, err)
+	}
+	h.Slice = e.now.number >> 16 // of this operation, then
+	post(t, l, h, nil)
+	if err := e.hear(c); !errors.Is(err, ErrMismatch) {
+		t.Errorf("another history: %v, want %v", err, ErrMismatch)
 	}
 }
 

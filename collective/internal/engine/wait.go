@@ -251,7 +251,7 @@ func (e *Engine) hail(sc *Script) error {
 		}
 		if !c.hailed {
 			h := sc.head
-			h.Seq, h.Channel = e.now.stamp, controlChannel
+			h.Seq, h.Slice, h.Channel = e.now.stamp, e.now.number>>16, controlChannel
 			ok, err := c.Post(&h, nil)
 			if err != nil {
 				// A neighbour that left in another way may have finished its part, and who needs it will say so.
@@ -294,7 +294,9 @@ func (e *Engine) hear(c *conn) error {
 		}
 		h := f.Header
 		c.Release()
-		if h.Step == wakeStep {
+		// A neighbour that never waited may find what was said a long time ago: Seq has half of a number, Slice the rest.
+		said := h.Slice<<16 | h.Seq&0xffff
+		if h.Step == wakeStep || e.now.number-said >= remembered {
 			continue
 		}
 		if err := e.compare(c.peer, &h); err != nil {
