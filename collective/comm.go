@@ -371,7 +371,8 @@ func (c *Comm) Abort(cause error) {
 
 // Close ends this rank's membership: it lets running operations of this rank finish for up to half a second,
 // aborts them otherwise, and frees memory of [Alloc]. Peers that still need this rank get an error that names it.
-// It is idempotent and returns within a second, whatever the peers do.
+// It is idempotent and returns within a second, whatever the peers do; only while a peer on another host is still taking what this rank
+// has sent to it does Close wait for that, up to ten seconds.
 func (c *Comm) Close() error {
 	if !c.queue.close(500*time.Millisecond, func() { c.engine.Abort(ErrClosed) }) {
 		return nil

@@ -14,7 +14,7 @@
 // operation hears of it in its next one. An operation in which a rank only sends can be over on that rank before it could
 // know. Arguments that cannot be are refused with a
 // [*ConfigError] before anything is sent, and leave the communicator as it was. Close and Abort are local, idempotent,
-// legal at any time, and return within a second.
+// legal at any time, and return within a second, Close later only while a peer between hosts still takes what was sent to it.
 //
 // # Determinism
 //

@@ -148,7 +148,7 @@ type Endpoint interface {
 	Free(mem []byte) error
 	// Close ends all links in good order and frees everything but memory of Alloc that was not given back: that
 	// stays valid, so that a late reader meets no fault, and can still be given to Free. It is idempotent, and
-	// returns within a second.
+	// returns within a second, but for peers that are still taking what was posted; those it may wait for ten seconds.
 	Close() error
 }
 

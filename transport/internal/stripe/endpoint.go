@@ -14,8 +14,12 @@ import (
 	"github.com/ringtree/ringtree/transport"
 )
 
-// flushing is how long Close waits for peers to take what was posted and to say goodbye.
-const flushing = 700 * time.Millisecond
+// Close waits for peers to take what was posted and to say goodbye: for those that it has heard in the last flushing, which
+// live peers see to by their pulses, and for draining at most.
+const (
+	flushing = 700 * time.Millisecond
+	draining = 10 * time.Second
+)
 
 // An Endpoint is a [transport.Endpoint] over the connections that its carriers make and accept.
 type Endpoint struct {
@@ -296,6 +300,35 @@ func (e *Endpoint) forgetUnopened(rank int) {
 	}
 }
 
+// drain waits until the sessions with peers are over, or nothing more can be hoped of those that are not.
+func drain(peers []*peer) {
+	limit := time.NewTimer(draining)
+	defer limit.Stop()
+	look := time.NewTicker(flushing)
+	defer look.Stop()
+	heard := make(map[*peer]uint64, len(peers))
+	for _, p := range peers {
+		heard[p] = p.heard()
+	}
+	for i := 0; i < len(peers); {
+		select {
+		case <-peers[i].finished:
+			i++
+		case <-limit.C:
+			return
+		case <-look.C:
+			var rest []*peer
+			for _, p := range peers[i:] {
+				if h := p.heard(); h != heard[p] {
+					heard[p] = h
+					rest = append(rest, p)
+				}
+			}
+			peers, i = rest, 0
+		}
+	}
+}
+
 // Close implements [transport.Endpoint]. It waits for peers to take what was posted, as long as they may.
 func (e *Endpoint) Close() error {
 	e.mu.Lock()
@@ -326,15 +359,7 @@ func (e *Endpoint) Close() error {
 		}
 		p.sayBye()
 	}
-	limit := time.NewTimer(flushing)
-	defer limit.Stop()
-	for i := 0; i < len(peers); i++ {
-		select {
-		case <-peers[i].finished:
-		case <-limit.C:
-			i = len(peers)
-		}
-	}
+	drain(peers)
 	e.cancel()
 	e.startMu.Lock()
 	e.stopping = true

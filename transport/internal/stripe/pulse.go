@@ -104,6 +104,16 @@ func (e *Endpoint) watch(carrier int) {
 	}
 }
 
+// heard counts what has been heard of a peer.
+func (p *peer) heard() (reads uint64) {
+	for _, w := range p.wires {
+		if w.attached.Load() {
+			reads += w.in.reads.Load()
+		}
+	}
+	return reads
+}
+
 // beat takes the pulse of a peer. It returns for how many beats it has been silent, and whether its process is gone.
 func (p *peer) beat() (silent int, gone bool) {
 	p.mu.Lock()
@@ -112,12 +122,9 @@ func (p *peer) beat() (silent int, gone bool) {
 	if p.state != up || !first.attached.Load() {
 		return 0, false
 	}
-	var heard, sent uint64
+	heard, sent := p.heard(), uint64(0)
 	for _, w := range p.wires {
-		if w.attached.Load() {
-			heard += w.in.reads.Load()
-			sent += w.sent.Load()
-		}
+		sent += w.sent.Load()
 	}
 	q := &p.pulse
 	if sent == q.sent && first.pulsing.CompareAndSwap(false, true) {

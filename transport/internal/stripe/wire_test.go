@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -473,6 +474,84 @@ func testSilence(t *testing.T) {
 	go io.Copy(io.Discard, conn)
 	if err := v.awaitErr(l); !errors.Is(err, errSilence) || !errors.Is(err, transport.ErrPeerLost) {
 		t.Errorf("got %v, want a LostError because of silence", err)
+	}
+}
+
+// Close waits for a peer that takes what was posted, however slowly, and for no other.
+func TestCloseDrains(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reads, speaks bool
+		least, most   time.Duration
+	}{
+		"slow":             {true, true, 5 * time.Second, draining},
+		"silent":           {false, false, flushing, 2 * flushing},
+		"speaks, no hands": {false, true, draining, draining + flushing},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			settings := Defaults()
+			settings.Conns = 1
+			v := newVictim(t, settings, time.Minute)
+			from := NewNonce()
+			conn := v.connect()
+			if got := v.greet(conn, v.hello(from, 0)); got != welcome {
+				t.Fatalf("%s: got answer %d, want welcome", name, got)
+			}
+			l, err := v.ep.Open(transport.Peer{Rank: 1, Addr: FormatAddr(from, []Place{{At: "nobody:1"}})}, transport.LinkID{Comm: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			frame := make([]byte, 64<<10)
+			if ok, err := l.Post(&transport.Header{Kind: transport.Data, Length: uint32(len(frame))}, frame); !ok {
+				t.Fatal(err)
+			}
+			stop := make(chan struct{})
+			var pulses sync.WaitGroup
+			if tc.speaks {
+				pulses.Go(func() {
+					m := message{kind: kindPulse}
+					for beat := time.NewTicker(beatTime); ; {
+						select {
+						case <-stop:
+							return
+						case <-beat.C:
+							conn.Write(m.append(nil))
+						}
+					}
+				})
+			}
+			bye := make(chan bool, 1)
+			if tc.reads {
+				go func() { // 10 KiB a second
+					var last []byte
+					for buf := make([]byte, 1<<10); ; time.Sleep(100 * time.Millisecond) {
+						n, err := conn.Read(buf)
+						last = append(last, buf[:n]...)
+						last = last[max(0, len(last)-messageSize):]
+						var m message
+						if len(last) == messageSize && m.parse(last) == nil && m.kind == kindBye {
+							bye <- true
+							conn.Write(m.append(nil))
+							return
+						}
+						if err != nil {
+							bye <- false
+							return
+						}
+					}
+				}()
+			}
+			begin := time.Now()
+			v.ep.Close()
+			if took := time.Since(begin); took < tc.least || took > tc.most {
+				t.Errorf("%s: Close took %v, want %v to %v", name, took, tc.least, tc.most)
+			}
+			if tc.reads && !<-bye {
+				t.Errorf("%s: the connection ended before the goodbye", name)
+			}
+			close(stop)
+			conn.Close()
+			pulses.Wait()
+		})
 	}
 }
 
