@@ -523,7 +523,9 @@ func TestCloseDrains(t *testing.T) {
 			if tc.reads {
 				go func() { // 10 KiB a second
 					var last []byte
-					for buf := make([]byte, 1<<10); ; time.Sleep(100 * time.Millisecond) {
+					tick := time.NewTicker(100 * time.Millisecond)
+					defer tick.Stop()
+					for buf := make([]byte, 1<<10); ; <-tick.C {
 						n, err := conn.Read(buf)
 						last = append(last, buf[:n]...)
 						last = last[max(0, len(last)-messageSize):]
