@@ -19,6 +19,7 @@ import (
 const (
 	flushing = 700 * time.Millisecond
 	draining = 10 * time.Second
+	looks    = 7 // in flushing
 )
 
 // An Endpoint is a [transport.Endpoint] over the connections that its carriers make and accept.
@@ -304,9 +305,10 @@ func (e *Endpoint) forgetUnopened(rank int) {
 func drain(peers []*peer) {
 	limit := time.NewTimer(draining)
 	defer limit.Stop()
-	look := time.NewTicker(flushing)
+	look := time.NewTicker(flushing / looks)
 	defer look.Stop()
 	heard := make(map[*peer]uint64, len(peers))
+	silent := make(map[*peer]int, len(peers))
 	for _, p := range peers {
 		heard[p] = p.heard()
 	}
@@ -319,8 +321,11 @@ func drain(peers []*peer) {
 		case <-look.C:
 			var rest []*peer
 			for _, p := range peers[i:] {
+				silent[p]++
 				if h := p.heard(); h != heard[p] {
-					heard[p] = h
+					heard[p], silent[p] = h, 0
+				}
+				if silent[p] < looks {
 					rest = append(rest, p)
 				}
 			}
