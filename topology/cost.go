@@ -9,5 +9,8 @@ const Gap = 0.5
 // (n-1)·m·Nary(n) = m·(n+1)/3 times [Graph.Reduce].
 func Nary(n float64) float64 { return (n + 1) / (3 * (n - 1)) }
 
-// BoardRanks is how many ranks of one host at most run a small operation out of memory that all of them read, without a message.
-const BoardRanks = 32
+// Up to BoardRanks ranks of one host run an operation of up to BoardBytes out of memory that all of them read, without a message.
+const (
+	BoardRanks = 32
+	BoardBytes = 32 << 10
+)

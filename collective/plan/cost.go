@@ -109,7 +109,7 @@ func (m *model) seconds(v Variant, req Request) float64 {
 		}
 		return part * t
 	case Direct:
-		if v.OneShot && m.hosts == 1 && m.n <= topology.BoardRanks && m.g.Cores() > 0 {
+		if v.OneShot && m.hosts == 1 && m.n <= topology.BoardRanks && req.Bytes <= topology.BoardBytes && m.g.Cores() > 0 {
 			// Of ranks on cores, every one writes its part once, where all others read it.
 			return m.far.Alpha + s*m.far.Beta + (n-1)*s*topology.Nary(n)*gamma
 		}

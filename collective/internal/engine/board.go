@@ -49,7 +49,7 @@ const wakeStep = 1
 //	48      …      the part, if it is short: then a cache line holds all of a slot
 //	64      …      or a longer one
 const (
-	boardPart    = 32 << 10 // the longest part
+	boardPart    = topology.BoardBytes // the longest part
 	boardShort   = 16
 	boardPad     = 64 // shorter parts are reduced in whole blocks of the kernels, which need no tail then
 	boardBlock   = 32
