@@ -112,9 +112,6 @@ func parseFlags(args []string, getenv func(string) string) (*options, error) {
 			}
 		}
 	}
-	size := func(to *int64) func(string) error {
-		return func(s string) (err error) { *to, err = sizes.Parse(s); return err }
-	}
 	number := func(to *int, least int) func(string) error {
 		return func(s string) error {
 			n, err := strconv.Atoi(s)
@@ -133,17 +130,7 @@ func parseFlags(args []string, getenv func(string) string) (*options, error) {
 			return nil
 		}
 	}
-	add("b", size(&o.sweep.First))
-	add("e", size(&o.sweep.Last))
-	add("i", size(&o.sweep.Step))
-	add("f", func(s string) error {
-		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil || n < 1 {
-			return errors.New("want a whole number from 1")
-		}
-		o.sweep.Factor = n
-		return nil
-	})
+	o.sweep.Flags(add)
 	add("n", number(&o.iters, 1))
 	add("w", number(&o.warmup, 0))
 	add("m", number(&o.agg, 1))

@@ -87,23 +87,10 @@ func parseFlags(args []string) (*options, error) {
 			return nil
 		}
 	}
-	size := func(to *int64) func(string) error {
-		return func(s string) (err error) { *to, err = sizes.Parse(s); return err }
-	}
 	add("ranks", number(&o.ranks, 1, topology.MaxRanks))
 	add("root", number(&o.root, 0, topology.MaxRanks))
 	add("flows", number(&o.flows, 1, 1<<10))
-	add("b", size(&o.sweep.First))
-	add("e", size(&o.sweep.Last))
-	add("i", size(&o.sweep.Step))
-	add("f", func(s string) error {
-		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil || n < 1 {
-			return errors.New("want a whole number from 1")
-		}
-		o.sweep.Factor = n
-		return nil
-	})
+	o.sweep.Flags(add)
 	add("coll", func(s string) (err error) { o.coll, err = parseCollective(s); return err })
 	add("algo", o.parseAlgorithms)
 	add("level", func(s string) (err error) { o.level, err = sim.ParseLevel(s); return err })

@@ -2,6 +2,7 @@
 package sizes
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -57,6 +58,24 @@ type Sweep struct {
 	First, Last int64
 	Step        int64 // added each time when Factor is 1
 	Factor      int64
+}
+
+// Flags tells add of the flags -b, -e, -i and -f, which set the first and the last size, what is added, and what is multiplied by.
+func (s *Sweep) Flags(add func(name string, set func(text string) error)) {
+	size := func(to *int64) func(string) error {
+		return func(text string) (err error) { *to, err = Parse(text); return err }
+	}
+	add("b", size(&s.First))
+	add("e", size(&s.Last))
+	add("i", size(&s.Step))
+	add("f", func(text string) error {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < 1 {
+			return errors.New("want a whole number from 1")
+		}
+		s.Factor = n
+		return nil
+	})
 }
 
 // All yields the sizes of the sweep for elements of the given width. A factor cannot leave 0, so after size 0 comes
