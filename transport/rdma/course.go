@@ -15,10 +15,10 @@ func (l *link) prove() {
 	l.proving.Store(true)
 	n := min(len(l.ends), len(l.theirs.pairs))
 	l.spare, l.ends = l.ends[n:], l.ends[:n]
-	l.out = make([]outSlot, l.limit)
+	l.out, l.expects = make([]outSlot, l.limit), make([]expected, offersOf(l.limit))
 	for _, d := range l.ends {
 		cell := l.cells[len(l.in)*cellSize:]
-		l.w = write{to: uintptr(l.theirs.slots), head: addressOf(cell), headLength: 8, headKey: l.cellKey}
+		l.w = write{to: uintptr(l.theirs.slots), toKey: l.theirs.key, head: addressOf(cell), headLength: 8, headKey: l.cellKey}
 		if err := l.write(d, true); err != nil {
 			l.proofFailed(err)
 		}
@@ -126,7 +126,7 @@ func (l *link) fence() uint64 {
 		if d.reaped.Load() == d.posts {
 			continue
 		}
-		l.w = write{to: uintptr(l.theirs.slots)}
+		l.w = write{to: uintptr(l.theirs.slots), toKey: l.theirs.key}
 		if err := l.write(d, true); err != nil {
 			l.broke(err)
 		}

@@ -27,7 +27,7 @@ func readable(addr uintptr) bool {
 
 // mapped maps the first n bytes of a file.
 func mapped(fd, n int) (mem []byte, unmap func() error, err error) {
-	mem, err = syscall.Mmap(fd, 0, n, syscall.PROT_READ, syscall.MAP_SHARED)
+	mem, err = syscall.Mmap(fd, 0, n, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	return mem, func() error { return syscall.Munmap(mem) }, err
 }
 

@@ -27,11 +27,27 @@
 //	its count of granted frames                     <- RDMA WRITE: an immediate where the sender may wait, else a word
 //
 // Small frames travel inside the work request. Payloads in memory of Alloc or [Endpoint.Register] are read by the device
-// where they lie; others are copied into registered memory first. A receiver reads the slot, and nothing is
-// written straight to where it wants it: see Offer. A rank looks for completions itself while it is awake, one call
+// where they lie; others are copied into registered memory first. A receiver reads the slot. A rank looks for completions itself while it is awake, one call
 // a look, and asks for an event before it sleeps, which the runtime's poller waits for; no thread is bound.
 //
 // The device's data is not encrypted, and its integrity is the network's.
+//
+// # Placement
+//
+// What comes can go straight to where it is wanted (rendezvous by remote write), if that is memory of Alloc or
+// [Endpoint.Register]: links are [transport.ExpectingLink].
+//
+//	receiver                                           sender
+//	address, key, seal, for frame n: RDMA WRITE     -> offers of its window
+//	place of the frame                              <- RDMA WRITE: payload, from registered memory or a copy
+//	slot of the window, completion                  <- RDMA WRITE WITH IMMEDIATE: header, "placed"
+//
+// Nothing waits for an offer: a sender that has not got one, or one for another frame or header, uses the slot. Keys of places travel
+// in these writes alone: over a queue pair whose own keys went over the authenticated control link, into memory whose key did,
+// too. The device knows a whole registration by one key, which members of the group to whom some place in it was offered can use until the
+// memory is freed or unregistered; whoever reads the path sees it, as it sees all keys of unencrypted RDMA. A rank that gives up
+// has its memory back when [transport.Link.Quiet] says so: its queue pairs are gone then, and the device takes no write
+// any more. A wrong key for a place ends the link on both sides, as any does.
 //
 // # Options and NCCL's names
 //
@@ -52,13 +68,14 @@
 //
 // [Endpoint.Register] takes memory of a GPU as a value: as a dma-buf, else by its address, which needs a kernel module
 // such as nvidia-peermem, else by a function that copies it to the host. [Registration.Way] says which it is. A group does so with
-// memory of its AllocDevice, and keeps to its own pinned slots where that would take a copy ([Endpoint.RegisterDevice]). Sending
-// is what it is for: a receiver still reads the slot, in memory of the host, and copies from there.
+// memory of its AllocDevice, and keeps to its own pinned slots where that would take a copy ([Endpoint.RegisterDevice]). Where the
+// device may write there, too ([Registration.Receives]), what comes can be placed in it; elsewhere a receiver reads the slot, in
+// memory of the host, and copies from there.
 //
 // # What has been verified
 //
 // On software RoCE (rdma_rxe) in virtual machines, by testvm/testvm.sh: the conformance suite, strangers, a killed
-// process, a wrong key, a path that is cut, and the refusal of dma-bufs and of addresses without memory. On a
+// process, also one that stores into this one's memory, a wrong key for a slot and for a place, a path that is cut, and the refusal of dma-bufs and of addresses without memory. On a
 // stand-in that reorders, delays and breaks at will: the rest, dma-bufs of a stand-in for the GPU's driver included. It has not run on a network card yet, nor with a GPU,
 // and nothing here says how fast it is.
 package rdma

@@ -37,7 +37,7 @@ func (l *link) makeEquipment() error {
 	if err != nil {
 		return err
 	}
-	cells, err := newPages(roundUp((len(l.in) + 1) * cellSize))
+	cells, err := newPages(roundUp(cellsBytes(len(l.in))))
 	if err != nil {
 		return errors.Join(err, freePages(window))
 	}

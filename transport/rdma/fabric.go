@@ -10,7 +10,7 @@ type fabric interface {
 	// register makes n bytes from addr known to the device; a remote region may be written by peers.
 	register(addr uintptr, n int, remote bool) (region, error)
 	// registerDMABuf is register for n bytes of a dma-buf from offset, which the device sees at addr.
-	registerDMABuf(fd int, offset uint64, addr uintptr, n int) (region, error)
+	registerDMABuf(fd int, offset uint64, addr uintptr, n int, remote bool) (region, error)
 	// queue makes a completion queue that holds that many completions.
 	queue(depth int) (queue, error)
 	// watch calls report, from a goroutine of its own and one call at a time, when the device or its port has

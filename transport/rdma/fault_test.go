@@ -218,7 +218,7 @@ func TestBadImmediates(t *testing.T) {
 			sendAndCheck(t, g, a, b, []byte("hello"), []byte("hello"))
 			l := a.(*link)
 			l.mu.Lock()
-			l.w = write{to: uintptr(l.theirs.slots), withImm: true, imm: imm}
+			l.w = write{to: uintptr(l.theirs.slots), toKey: l.theirs.key, withImm: true, imm: imm}
 			err := l.write(l.ends[0], true)
 			l.mu.Unlock()
 			if err != nil {

@@ -108,6 +108,8 @@ type link struct {
 	w         write
 
 	in      []atomic.Uint64 // by slot: number of the frame that is there, plus one
+	expects []expected      // by number of the frame: places given for what has not been released; of the offers that the peer holds
+	wanted  int             // how many of them there are
 	window  []byte          // word and slots; nil when freed
 	regions []region        // of cells and window
 	held    bool
@@ -142,19 +144,11 @@ func (l *link) Caps() transport.Caps {
 	return c
 }
 
-// Offer takes no offers where the device carries the link: a peer can store into memory that it has mapped, and a device
-// is told of a place by whoever writes, which the frames of today do not say.
+// Offer takes no offers where the device carries the link: they are for peers that have mapped each other's memory. See Expect.
 func (l *link) Offer(mem []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return course(l.course.Load()) == relayed && l.control.Offer(mem)
-}
-
-// Quiet is true where the device carries the link: peers write into slots only.
-func (l *link) Quiet() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return course(l.course.Load()) != relayed || l.control.Quiet()
 }
 
 // refusal returns why nothing can be posted any more.

@@ -62,6 +62,8 @@ type Memory struct {
 type Registration struct {
 	// Way is how the device reaches it.
 	Way Way
+	// Receives says that what comes can be stored there by the peers' devices: see [transport.ExpectingLink].
+	Receives bool
 	// Tried is why the ways before it were not to be had, best first.
 	Tried []error
 
@@ -85,10 +87,13 @@ type spanKey struct{ base, end uintptr }
 // A span is a registered range.
 type span struct {
 	spanKey
-	key    uint32                               // local key of the device
-	device bool                                 // not to be read by this processor
-	read   func(dst []byte, addr uintptr) error // how it is sent, where the device does not read it itself
-	fetch  func(dst []byte, addr uintptr) error // how a link without a device sends it; nil: as other memory, or not at all
+	key    uint32 // local key of the device
+	remote uint32 // the key of peers
+	device bool   // not to be read by this processor
+	// writable says that the peers' devices may store there.
+	writable bool
+	read     func(dst []byte, addr uintptr) error // how it is sent, where the device does not read it itself
+	fetch    func(dst []byte, addr uintptr) error // how a link without a device sends it; nil: as other memory, or not at all
 }
 
 // hostCopy returns a payload as the processor can read it: itself, or a copy of memory of a device.
@@ -197,7 +202,7 @@ func (m *memory) add(mem Memory) (*Registration, error) {
 	}
 	if c := m.cache[key]; c != nil && c.span.device == mem.Device {
 		c.users++
-		return &Registration{Way: c.way, m: m, key: key}, nil
+		return &Registration{Way: c.way, Receives: c.span.writable, m: m, key: key}, nil
 	}
 	for other := range m.cache {
 		if key.base < other.end && other.base < key.end {
@@ -211,7 +216,7 @@ func (m *memory) add(mem Memory) (*Registration, error) {
 	}
 	m.cache[key] = c
 	m.publish()
-	return &Registration{Way: c.way, Tried: tried, m: m, key: key}, nil
+	return &Registration{Way: c.way, Receives: c.span.writable, Tried: tried, m: m, key: key}, nil
 }
 
 // addDevice is add for memory of a device that this one is to reach without a copy.
@@ -232,23 +237,23 @@ func (m *memory) bind(c *cached, mem Memory) (tried []error, err error) {
 	none := ErrNoDevice
 	if m.fabric != nil {
 		if mem.DMABuf != nil {
-			if c.region, err = m.byDMABuf(c, mem); err == nil {
+			if err = m.byDMABuf(c, mem); err == nil {
 				c.way = WayDMABuf
 			} else {
 				tried = append(tried, fmt.Errorf("%v: %w", WayDMABuf, err))
 			}
 		}
 		if c.region == nil {
-			if c.region, err = m.fabric.register(c.span.base, int(c.span.end-c.span.base), false); err == nil {
-				c.way = WayHost
-				if mem.Device {
-					c.way = WayPeerMem
-				}
+			way := WayHost
+			if mem.Device {
+				way = WayPeerMem
+			}
+			err = c.known(func(remote bool) (region, error) {
+				return m.fabric.register(c.span.base, int(c.span.end-c.span.base), remote)
+			})
+			if err == nil {
+				c.way = way
 			} else {
-				way := WayHost
-				if mem.Device {
-					way = WayPeerMem
-				}
 				tried = append(tried, fmt.Errorf("%v: %w", way, err))
 			}
 		}
@@ -256,7 +261,7 @@ func (m *memory) bind(c *cached, mem Memory) (tried []error, err error) {
 	}
 	switch {
 	case c.region != nil:
-		c.span.key, _ = c.region.keys()
+		c.span.key, c.span.remote = c.region.keys()
 		if mem.Device {
 			c.span.fetch = mem.Read
 		}
@@ -275,16 +280,38 @@ func (m *memory) bind(c *cached, mem Memory) (tried []error, err error) {
 	return tried, nil
 }
 
-func (m *memory) byDMABuf(c *cached, mem Memory) (region, error) {
+func (m *memory) byDMABuf(c *cached, mem Memory) error {
 	fd, offset, err := mem.DMABuf()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r, err := m.fabric.registerDMABuf(fd, offset, mem.Addr, mem.Length)
-	if mem.CloseFD != nil {
-		err = errors.Join(err, mem.CloseFD(fd))
+	err = c.known(func(remote bool) (region, error) {
+		return m.fabric.registerDMABuf(fd, offset, mem.Addr, mem.Length, remote)
+	})
+	if mem.CloseFD == nil {
+		return err
 	}
-	return r, err
+	if failed := mem.CloseFD(fd); failed != nil {
+		err = errors.Join(err, failed)
+		if c.region != nil {
+			err = errors.Join(err, c.region.release())
+			c.region, c.span.writable = nil, false
+		}
+	}
+	return err
+}
+
+// known registers the range for peers to write to or, where that cannot be, for the own device alone, which may be allowed to
+// read only what others must not change.
+func (c *cached) known(register func(remote bool) (region, error)) error {
+	r, err := register(true)
+	if c.span.writable = err == nil; err != nil {
+		if r, err = register(false); err != nil {
+			return err
+		}
+	}
+	c.region = r
+	return nil
 }
 
 // drop ends one use of a range.

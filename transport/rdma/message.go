@@ -20,7 +20,7 @@ const (
 )
 
 const (
-	messageVersion = 2
+	messageVersion = 3
 	messageHead    = 8
 	helloFixed     = messageHead + 40
 	maxText        = 256

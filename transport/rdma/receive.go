@@ -53,15 +53,15 @@ func (l *link) credit() {
 	}
 	wake := 2*(arrived-l.told) >= uint64(l.limit)
 	e := l.ends[0]
-	if e.posts-e.reaped.Load() >= uint64(l.sendDepth()) {
+	if !e.room(1, l.sendDepth()) {
 		l.ep.progress()
-		if e.posts-e.reaped.Load() >= uint64(l.sendDepth()) {
+		if !e.room(1, l.sendDepth()) {
 			l.owing = true
 			return
 		}
 	}
 	l.owing = false
-	l.w = write{to: uintptr(l.theirs.slots)}
+	l.w = write{to: uintptr(l.theirs.slots), toKey: l.theirs.key}
 	if wake {
 		l.w.withImm, l.w.imm = true, creditBit|uint32(released)&countMask
 		l.told = released
@@ -100,7 +100,7 @@ func (l *link) arrive(c *completion) {
 		l.broke(&transport.FrameError{Reason: fmt.Sprintf("frame number %d, want one from %d", seq, base)})
 		return
 	}
-	l.grant(binary.LittleEndian.Uint64(l.slot(seq)[headAt:]))
+	l.grant(binary.LittleEndian.Uint64(l.slot(seq)[headAt:]) &^ placedBit)
 	l.arrived.Add(1)
 	slot.Store(seq + 1)
 }
@@ -147,7 +147,12 @@ func (l *link) Poll() (*transport.Frame, error) {
 		return nil, l.over.Load().err
 	}
 	n := int(l.frame.Length)
-	l.frame.Payload = slot[slotHead : slotHead+n : slotHead+n]
+	if binary.LittleEndian.Uint64(slot[headAt:])&placedBit == 0 {
+		l.frame.Payload = slot[slotHead : slotHead+n : slotHead+n]
+	} else if l.frame.Payload = l.place(taken, n); l.frame.Payload == nil {
+		l.broke(&transport.FrameError{Reason: fmt.Sprintf("%d bytes stored where nobody wanted them", n)})
+		return nil, l.over.Load().err
+	}
 	l.held = true
 	return &l.frame, nil
 }
@@ -163,7 +168,7 @@ func (l *link) Release() {
 		panic("rdma: Release without a frame from Poll")
 	}
 	l.held, l.frame.Payload = false, nil
-	l.released.Add(1)
+	l.forgetPlace(l.released.Add(1) - 1)
 	if l.gone {
 		l.freeMemory()
 		return

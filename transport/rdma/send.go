@@ -102,13 +102,17 @@ func (l *link) room() bool {
 		return false
 	}
 	e := l.ends[posted%uint64(len(l.ends))]
-	return e.posts-e.reaped.Load() < uint64(l.sendDepth()-l.reserved())
+	return e.room(2, l.sendDepth()-l.forOffers()-l.forCredits()) // its payload may go elsewhere than its header
 }
 
-// sendDepth is how many writes a queue pair holds: the frames of a window and more, which have not been looked at yet,
-// and what is reserved for credits.
-func (l *link) sendDepth() int { return 4*len(l.in) + 32 }
-func (l *link) reserved() int  { return 2*len(l.in) + 8 }
+// room reports whether n more writes make no more than limit that are not known to be done.
+func (d *end) room(n, limit int) bool { return d.posts-d.reaped.Load()+uint64(n) <= uint64(limit) }
+
+// sendDepth is how many writes a queue pair holds: the frames of a window, of two writes each, and more, which have not been
+// looked at yet, and what is reserved for offers and credits.
+func (l *link) sendDepth() int  { return 2*len(l.in) + 24 + l.forOffers() + l.forCredits() }
+func (l *link) forOffers() int  { return offersOf(len(l.in)) }
+func (l *link) forCredits() int { return 2*len(l.in) + 8 }
 
 // reclaim frees the slots of frames that the device has done with. mu is held.
 func (l *link) reclaim() {
@@ -129,20 +133,19 @@ func (l *link) reclaim() {
 	}
 }
 
-// send writes a frame into the next slot of the peer. mu is held, and there is room.
+// send writes a frame into the next slot of the peer, or its payload where the peer wants it. mu is held, and there is room.
 func (l *link) send(h *transport.Header, payload []byte) error {
 	seq := l.posted.Load()
 	i := seq % uint64(len(l.out))
 	e := l.ends[seq%uint64(len(l.ends))]
-	slot := seq % uint64(l.theirs.window)
 	o := outSlot{end: e, write: e.posts}
 	cell := l.cells[i*cellSize : (i+1)*cellSize]
 	key := l.cellKey
 	s, known := l.ep.memory.find(payload)
-	l.w = write{to: uintptr(l.theirs.slots) + wordSize + uintptr(slot)*slotSize + headAt, imm: uint32(seq) & countMask, withImm: true}
+	at, placed := l.offered(seq, h)
+	from := piece{addressOf(payload), len(payload), s.key} // of the payload
 	switch {
 	case known && s.read == nil && (s.device || len(payload) > tiny):
-		l.w.body, l.w.bodyLength, l.w.bodyKey = addressOf(payload), len(payload), s.key
 		o.borrowed = true
 	case len(payload) > smallSize:
 		var err error
@@ -152,27 +155,33 @@ func (l *link) send(h *transport.Header, payload []byte) error {
 		cell, key = o.stage.mem, o.stage.key
 	}
 	released := l.released.Load()
-	binary.LittleEndian.PutUint64(cell[headAt:], released)
-	_, _ = h.AppendBinary(cell[headAt+8 : headAt+8 : slotHead]) // never fails
-	l.w.head, l.w.headLength, l.w.headKey = addressOf(cell[headAt:]), headSize, key
-	if !o.borrowed && len(payload) > 0 {
-		if s.read != nil {
-			if err := s.read(cell[slotHead:slotHead+len(payload)], addressOf(payload)); err != nil {
-				if o.stage != nil {
-					l.ep.stages.put(o.stage)
-				}
-				return fmt.Errorf("rdma: read of memory of a device: %w", err)
-			}
-		} else {
-			copyOut(cell[slotHead:], payload)
-		}
-		l.w.headLength += len(payload)
+	first := released
+	if placed {
+		first |= placedBit
 	}
-	l.w.inline = !o.borrowed && l.w.headLength <= e.pair.inline()
-	// Before the write: another goroutine may take the peer's credit for this frame as soon as it is on its way.
+	binary.LittleEndian.PutUint64(cell[headAt:], first)
+	_, _ = h.AppendBinary(cell[headAt+8 : headAt+8 : slotHead]) // never fails
+	head := piece{addressOf(cell[headAt:]), headSize, key}
+	if !o.borrowed && len(payload) > 0 {
+		if err := copyPayload(cell[slotHead:slotHead+len(payload)], payload, &s); err != nil {
+			if o.stage != nil {
+				l.ep.stages.put(o.stage)
+			}
+			return err
+		}
+		from.addr, from.key = addressOf(cell[slotHead:]), key
+		if !placed {
+			head.length += len(payload)
+		}
+	}
+	if placed {
+		o.write++
+	}
+	// Before the writes: another goroutine may take the peer's credit for this frame as soon as it is on its way.
 	l.out[i] = o
 	l.posted.Store(seq + 1)
-	if err := l.write(e, o.borrowed || o.stage != nil); err != nil {
+	err := l.sendPieces(e, &o, seq, head, from, at, placed)
+	if err != nil {
 		if o.stage != nil {
 			l.ep.stages.put(o.stage)
 		}
@@ -182,6 +191,47 @@ func (l *link) send(h *transport.Header, payload []byte) error {
 	l.told = max(l.told, released)
 	if l.completed == seq && !o.borrowed {
 		l.completed++
+	}
+	return nil
+}
+
+// A piece is registered memory that a write reads.
+type piece struct {
+	addr   uintptr
+	length int
+	key    uint32
+}
+
+// sendPieces writes the pieces of a frame: the payload at its place, and behind it the header with the immediate, or both in one. A
+// queue pair does in order what it does.
+func (l *link) sendPieces(e *end, o *outSlot, seq uint64, head, payload piece, at remote, placed bool) error {
+	if placed {
+		l.w = write{to: at.addr, toKey: at.key, head: payload.addr, headLength: payload.length, headKey: payload.key}
+		l.w.inline = !o.borrowed && payload.length <= e.pair.inline()
+		if err := l.write(e, false); err != nil {
+			return err
+		}
+	}
+	slot := seq % uint64(l.theirs.window)
+	l.w = write{
+		to: uintptr(l.theirs.slots) + wordSize + uintptr(slot)*slotSize + headAt, toKey: l.theirs.key, imm: uint32(seq) & countMask, withImm: true,
+		head: head.addr, headLength: head.length, headKey: head.key,
+	}
+	if o.borrowed && !placed {
+		l.w.body, l.w.bodyLength, l.w.bodyKey = payload.addr, payload.length, payload.key
+	}
+	l.w.inline = l.w.bodyLength == 0 && l.w.headLength <= e.pair.inline()
+	return l.write(e, o.borrowed || o.stage != nil)
+}
+
+// copyPayload copies a payload that lies in s, if anywhere, to memory that the device knows.
+func copyPayload(dst, payload []byte, s *span) error {
+	if s.read == nil {
+		copyOut(dst, payload)
+		return nil
+	}
+	if err := s.read(dst, addressOf(payload)); err != nil {
+		return fmt.Errorf("rdma: read of memory of a device: %w", err)
 	}
 	return nil
 }
@@ -196,7 +246,7 @@ func copyOut(dst, src []byte) {
 
 // write posts w. mu is held.
 func (l *link) write(e *end, signaled bool) error {
-	l.w.id, l.w.toKey = e.posts, l.theirs.key
+	l.w.id = e.posts
 	l.w.signaled = signaled || e.unsignaled >= unsignaledWrites
 	if err := e.pair.write(&l.w); err != nil {
 		return err

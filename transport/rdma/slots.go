@@ -10,9 +10,13 @@ import (
 // The memory of a receive window. A peer writes into it: the word is how many frames it has released of those that
 // this side has sent, and a slot is what it sends, from its own count of released frames on.
 //
-//	0        word
-//	64       slot 0:  16 unused, 8 released, 40 header, payload
-//	64+slot  slot 1 …
+//	0               word
+//	64              slot 0:  16 unused, 8 released, 40 header, payload
+//	64+slot         slot 1 …
+//	64+frames·slot  place 0: where the peer wants the payload of a frame that this side sends, see offer.go
+//	+32             place 1 …
+//
+// The top bit of released says that the payload is not in the slot but in the place that the receiver has given for it.
 const (
 	wordSize  = 64
 	slotHead  = 64
@@ -26,7 +30,10 @@ const (
 	tiny = 1024
 )
 
-func windowBytes(frames int) int { return wordSize + frames*slotSize }
+func windowBytes(frames int) int { return offersAt(frames) + offersOf(frames)*offerSize }
+
+// cellsBytes is how much memory the small frames, credits and offers on their way out take.
+func cellsBytes(frames int) int { return (frames+1)*cellSize + offersOf(frames)*offerSize }
 
 // stagesAtOnce is how many stages are made together.
 const stagesAtOnce = 4

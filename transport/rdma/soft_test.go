@@ -18,8 +18,10 @@ import (
 // breaks on demand. It is a stand-in for the tests of what stands on verbs; verbs themselves run in testvm.
 type softNet struct {
 	unruly bool         // delivers after random delays
+	inline int          // bytes
 	dmabuf bool         // takes dma-bufs
 	direct atomic.Int64 // bytes that were read out of files
+	stored atomic.Int64 // and written to them
 	// With GPUs: readable says whether the processor reads at an address, and files maps the first bytes of a dma-buf.
 	readable func(addr uintptr) bool
 	files    func(fd, n int) (mem []byte, unmap func() error, err error)
@@ -34,7 +36,7 @@ type softNet struct {
 }
 
 func newSoftNet() *softNet {
-	return &softNet{pairs: map[uint32]*softPair{}, regions: map[uint32]*softRegion{}, devices: map[*softDevice]bool{}}
+	return &softNet{inline: softInline, pairs: map[uint32]*softPair{}, regions: map[uint32]*softRegion{}, devices: map[*softDevice]bool{}}
 }
 
 // on is the option that makes a transport use the network.
@@ -130,7 +132,7 @@ func (d *softDevice) register(addr uintptr, n int, remote bool) (region, error) 
 	return d.net.add(addr, n, remote), nil
 }
 
-func (d *softDevice) registerDMABuf(fd int, offset uint64, addr uintptr, n int) (region, error) {
+func (d *softDevice) registerDMABuf(fd int, offset uint64, addr uintptr, n int, remote bool) (region, error) {
 	if !d.net.dmabuf {
 		return nil, &DeviceError{Device: d.name(), Op: "register dma-buf", Err: syscall.EOPNOTSUPP}
 	}
@@ -142,13 +144,13 @@ func (d *softDevice) registerDMABuf(fd int, offset uint64, addr uintptr, n int) 
 		if err != nil {
 			return nil, &DeviceError{Device: d.name(), Op: "register dma-buf", Err: err}
 		}
-		r := d.net.add(addr, n, false).(*softRegion)
+		r := d.net.add(addr, n, remote).(*softRegion)
 		d.net.mu.Lock()
 		defer d.net.mu.Unlock()
 		r.mem, r.unmap = file[offset:], unmap
 		return r, nil
 	}
-	return d.net.add(addr, n, false), nil
+	return d.net.add(addr, n, remote), nil
 }
 
 func (n *softNet) add(addr uintptr, size int, remote bool) region {
@@ -182,6 +184,12 @@ func (n *softNet) find(key uint32, addr uintptr, size int, remote bool) []byte {
 		return nil
 	}
 	return r.mem[addr-r.base:][:size]
+}
+
+// isFile reports whether a region is of a file. net.mu is held.
+func (n *softNet) isFile(key uint32) bool {
+	r := n.regions[key]
+	return r != nil && r.unmap != nil
 }
 
 type softQueue struct {
@@ -285,7 +293,7 @@ func (q *softQueue) pair(sends, receives int) (pair, error) {
 }
 
 func (p *softPair) number() uint32 { return p.num }
-func (p *softPair) inline() int    { return softInline }
+func (p *softPair) inline() int    { return p.net.inline }
 
 func (p *softPair) connect(r route) error {
 	p.net.mu.Lock()
@@ -431,14 +439,17 @@ func (p *softPair) carry(w *softWrite) Status {
 		return unanswered
 	}
 	body := n.find(w.bodyKey, w.body, w.bodyLength, false)
-	if r := n.regions[w.bodyKey]; r != nil && r.unmap != nil {
-		n.direct.Add(int64(len(body)))
-	}
 	var head []byte
 	if w.inline {
 		head = w.data[:w.headLength]
 	} else {
 		head = n.find(w.headKey, w.head, w.headLength, false)
+	}
+	if n.isFile(w.bodyKey) {
+		n.direct.Add(int64(len(body)))
+	}
+	if !w.inline && n.isFile(w.headKey) {
+		n.direct.Add(int64(len(head)))
 	}
 	if w.headLength > 0 && head == nil || w.bodyLength > 0 && body == nil {
 		return StatusLocalProtection
@@ -448,8 +459,16 @@ func (p *softPair) carry(w *softWrite) Status {
 		if into == nil {
 			return StatusRemoteAccess
 		}
-		if size == 8 { // at once, as a bus does it
-			atomic.StoreUint64((*uint64)(unsafe.Pointer(&into[0])), *(*uint64)(unsafe.Pointer(&head[0])))
+		if n.isFile(w.toKey) {
+			n.stored.Add(int64(size))
+		}
+		if size <= offerSize && size%8 == 0 && w.bodyLength == 0 && !w.withImm { // word by word, as a bus does it at the least
+			for i := 0; i < size; i += 8 {
+				atomic.StoreUint64((*uint64)(unsafe.Pointer(&into[i])), *(*uint64)(unsafe.Pointer(&head[i])))
+				if n.unruly {
+					runtime.Gosched()
+				}
+			}
 		} else {
 			copy(into, head)
 			copy(into[len(head):], body)

@@ -181,9 +181,9 @@ func (v *verbs) register(addr uintptr, n int, remote bool) (region, error) {
 	return r, nil
 }
 
-func (v *verbs) registerDMABuf(fd int, offset uint64, addr uintptr, n int) (region, error) {
+func (v *verbs) registerDMABuf(fd int, offset uint64, addr uintptr, n int, remote bool) (region, error) {
 	var r verbsRegion
-	if e := C.rt_reg_dmabuf(v.pd, C.uint64_t(offset), C.size_t(n), C.uint64_t(addr), C.int(fd), access(false), &r.mr); e != 0 {
+	if e := C.rt_reg_dmabuf(v.pd, C.uint64_t(offset), C.size_t(n), C.uint64_t(addr), C.int(fd), access(remote), &r.mr); e != 0 {
 		return nil, &DeviceError{Device: v.device, Op: "register dma-buf", Err: syscall.Errno(e)}
 	}
 	return r, nil

@@ -75,6 +75,20 @@ func TestVerbsKilled(t *testing.T) {
 	})
 }
 
+// The same while it stores into this process's memory.
+func TestVerbsKilledPlacing(t *testing.T) {
+	needDevice(t)
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), roleEnv+"="+stripetest.RoleFlood)
+	cmd.Stderr = os.Stderr
+	killedWhilePlacing(t, stripetest.Start(t, onVerbs, cmd))
+}
+
+func TestVerbsWrongPlace(t *testing.T) {
+	needDevice(t)
+	testWrongPlace(t)
+}
+
 const roleEnv = "RINGTREE_RDMA_TEST_ROLE"
 
 func TestMain(m *testing.M) {
