@@ -258,7 +258,7 @@ show_tcp() {
 
 # 64 MiB one way over loopback, by the links of transport/quic and by one bare stream of quic-go, in microseconds.
 run_quic() {
-	go test -run '^$' -bench 'BenchmarkLink/(conns=[14],gro=on,poll=on|raw)/Stream/64MiB' -benchtime 8x ./transport/quic 2>/dev/null | awk '
+	go test -run '^$' -bench 'BenchmarkLink/^(conns=[14],gro=on,poll=on|raw)$/Stream/64MiB' -benchtime 8x ./transport/quic 2>/dev/null | awk '
 		/conns=1/ { who = "quic-1" } /conns=4/ { who = "quic-4" } /\/raw\// { who = "quic-bare" }
 		/^Benchmark.* ns\/op/ { print who, 2, 67108864, $3 / 1000, $3 / 1000 }' >>"$data"
 }

@@ -14,9 +14,9 @@ import (
 // kernel's buffer while a connection has backlogLimit bytes to do.
 const (
 	backlogLimit = 200 * 1200
-	// stalled is how long a connection may do nothing before its backlog counts as gone: packets that quic-go has
-	// dropped for other reasons are never counted as done.
-	stalled = 2 * time.Millisecond
+	// stalled is how long a connection may do nothing before its backlog counts as gone: what quic-go has dropped before it
+	// looked is never counted as done. It is longer than others keep a thread from a busy processor.
+	stalled = 20 * time.Millisecond
 	// backlogPause is between two looks at a backlog, which takes about half a millisecond to work off.
 	backlogPause = 100 * time.Microsecond
 )

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -18,29 +20,36 @@ import (
 // rawRole makes the child the other side of a bare connection.
 const rawRole = "raw"
 
-// rawConfig is the transport's.
-func rawConfig() (*quicgo.Config, error) {
+// portMode has the bare connection use a socket of this package: what is left is the cost of quic-go and the kernel.
+const portMode = "port"
+
+// rawTransport returns the transport whose configuration a bare connection has, and what it runs on.
+func rawTransport(mode string) (*Transport, *quicgo.Transport, error) {
 	id, err := transporttest.Identity()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	tr, err := New(id, patient)
+	tr, err := New(id, onLoopback, patient, LossRepair(false))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return tr.quic, nil
+	if mode == portMode {
+		p, err := openPort(context.Background(), tr, tr.cfg.listen)
+		if err != nil {
+			return nil, nil, err
+		}
+		return tr, p.quic, nil
+	}
+	u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	return tr, &quicgo.Transport{Conn: u}, err
 }
 
 func rawChild() error {
-	id, err := transporttest.Identity()
+	tr, q, err := rawTransport(os.Getenv(modeEnv))
 	if err != nil {
 		return err
 	}
-	cfg, err := rawConfig()
-	if err != nil {
-		return err
-	}
-	l, err := quicgo.ListenAddr("127.0.0.1:0", stripe.ServerTLS(id, ""), cfg)
+	l, err := q.Listen(stripe.ServerTLS(tr.id, ""), tr.quic)
 	if err != nil {
 		return err
 	}
@@ -56,8 +65,9 @@ func rawChild() error {
 	return stripetest.ServeRaw(s)
 }
 
-func rawDial(b *testing.B) io.ReadWriteCloser {
+func rawDial(b *testing.B, mode string) io.ReadWriteCloser {
 	cmd := command(rawRole)
+	cmd.Env = append(cmd.Env, modeEnv+"="+mode)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -73,15 +83,15 @@ func rawDial(b *testing.B) io.ReadWriteCloser {
 	if err != nil {
 		b.Fatal(err)
 	}
-	id, err := transporttest.Identity()
+	to, err := resolve(b.Context(), strings.TrimSpace(addr))
 	if err != nil {
 		b.Fatal(err)
 	}
-	cfg, err := rawConfig()
+	tr, q, err := rawTransport(mode)
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := quicgo.DialAddr(b.Context(), strings.TrimSpace(addr), stripe.ServerTLS(id, ""), cfg)
+	c, err := q.Dial(b.Context(), to, stripe.ServerTLS(tr.id, ""), tr.quic)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -92,7 +102,7 @@ func rawDial(b *testing.B) io.ReadWriteCloser {
 	return s
 }
 
-// BenchmarkLink measures links between two processes beside one bare stream of quic-go.
+// BenchmarkLink measures links between two processes beside one bare stream of quic-go, over its own socket and over one of this package.
 func BenchmarkLink(b *testing.B) {
 	for _, mode := range []string{
 		"conns=1 gro=on poll=on", "conns=4 gro=on poll=on", "conns=4 gro=on poll=off", "conns=4 gro=off poll=off", "conns=1 gro=off poll=off",
@@ -102,5 +112,9 @@ func BenchmarkLink(b *testing.B) {
 			stripetest.Bench(b, newTransport, command)
 		})
 	}
-	b.Run("raw", func(b *testing.B) { stripetest.BenchRaw(b, rawDial) })
+	for _, raw := range []struct{ name, mode string }{{"raw", ""}, {"raw,gro=on", portMode}} {
+		b.Run(raw.name, func(b *testing.B) {
+			stripetest.BenchRaw(b, func(b *testing.B) io.ReadWriteCloser { return rawDial(b, raw.mode) })
+		})
+	}
 }

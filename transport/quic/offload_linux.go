@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -16,8 +17,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// groBuffer holds the largest datagram that receive offload makes.
-const groBuffer = 1 << 16
+const (
+	// groBuffer holds the largest datagram that receive offload makes.
+	groBuffer = 1 << 16
+	// maxDirect is how many packets of a datagram the kernel may write to where quic-go wants them, which reads eight at a time.
+	maxDirect = 8
+)
 
 // An offloadConn is a socket that quic-go reads by the ReadBatch of this package instead of its own. Packets that the
 // kernel has joined (UDP_GRO) are cut apart here, at a fraction of the cost of as many calls, and the reader polls
@@ -41,15 +46,20 @@ type offloadConn struct {
 	err   error
 	buf   []byte
 	oob   [128]byte
-	oobn  int
+	said  []byte        // of oob
+	moved atomic.Uint64 // bytes in both directions
 	name  unix.RawSockaddrAny
-	iov   unix.Iovec
+	iov   [maxDirect + 1]unix.Iovec
 	hdr   unix.Msghdr
-	rest  segments
-	ready []readyPacket  // that come before rest
-	at    netip.AddrPort // of the sender
-	addr  *net.UDPAddr
-	addrs map[netip.AddrPort]*net.UDPAddr
+	// The packets of a datagram whose size has been guessed are in direct, the others in rest.
+	direct []ipv4.Message
+	guess  int // size of packets; 0: everything goes to buf
+	placed int // in direct, in the right places
+	rest   segments
+	ready  []readyPacket  // that come before rest
+	at     netip.AddrPort // of the sender
+	addr   *net.UDPAddr
+	addrs  map[netip.AddrPort]*net.UDPAddr
 }
 
 // newOffloadConn returns the reader of u, and whether the kernel joins packets for it.
@@ -64,10 +74,7 @@ func newOffloadConn(u *sizedConn, gro, spin bool, logs *backlogs) (*offloadConn,
 	}
 	c.poll = c.tryRead
 	c.hold.set = u.UDPConn.SetReadDeadline
-	c.iov.Base = &c.buf[0]
-	c.iov.SetLen(len(c.buf))
-	c.hdr.Name, c.hdr.Iov, c.hdr.Control = (*byte)(unsafe.Pointer(&c.name)), &c.iov, &c.oob[0]
-	c.hdr.SetIovlen(1)
+	c.hdr.Name, c.hdr.Iov, c.hdr.Control = (*byte)(unsafe.Pointer(&c.name)), &c.iov[0], &c.oob[0]
 	if gro {
 		var setErr error
 		err := raw.Control(func(fd uintptr) { setErr = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 1) })
@@ -85,8 +92,14 @@ func (c *offloadConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 			if n > 0 {
 				break
 			}
+			c.aim(ms)
 			if err := c.receive(); err != nil {
 				return 0, err
+			}
+			for ; n < c.placed; n++ {
+				m := &ms[n]
+				m.NN, m.Addr = copy(m.OOB, c.said), c.addr
+				bytes += m.N
 			}
 			continue
 		}
@@ -101,20 +114,63 @@ func (c *offloadConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 	return n, nil
 }
 
+// aim lets the kernel write the first packets of the next datagram into ms, if the size of its packets can be guessed.
+func (c *offloadConn) aim(ms []ipv4.Message) {
+	c.direct, c.placed = ms[:0], 0
+	for len(c.direct) < min(len(ms), maxDirect) && c.guess > 0 && len(ms[len(c.direct)].Buffers[0]) >= c.guess {
+		n := len(c.direct)
+		c.direct = ms[:n+1]
+		c.iov[n].Base = &ms[n].Buffers[0][0]
+		c.iov[n].SetLen(c.guess)
+	}
+	n := len(c.direct)
+	tail := c.buf[n*c.guess:]
+	c.iov[n].Base = &tail[0]
+	c.iov[n].SetLen(len(tail))
+	c.hdr.SetIovlen(n + 1)
+}
+
+// sort takes a datagram of n bytes that has been received: its packets are in the right places, or all of it goes to buf.
+func (c *offloadConn) sort(n int) {
+	var size int
+	size, c.said = joined(c.oob[:c.hdr.Controllen])
+	head := len(c.direct) * c.guess
+	c.placed = 0
+	right := size == c.guess || size == 0 && n <= c.guess
+	for at := 0; at < min(n, head); at += c.guess {
+		m := &c.direct[c.placed]
+		m.N = min(n-at, c.guess)
+		right = right && (c.fix == nil || m.Buffers[0][0] >= minQUIC)
+		c.placed++
+	}
+	if right {
+		c.rest = segments{c.buf[head:max(head, n)], size}
+		return
+	}
+	for i := range c.placed {
+		copy(c.buf[i*c.guess:], c.direct[i].Buffers[0][:c.direct[i].N])
+	}
+	c.placed, c.guess = 0, 0
+	c.rest = segments{c.buf[:n], size}
+	if size > 0 && (c.fix == nil || c.buf[0] >= minQUIC) {
+		c.guess = size
+	}
+}
+
 // next returns the next packet of what has been received.
 func (c *offloadConn) next() (p readyPacket, ok bool) {
 	for {
 		if len(c.ready) > 0 {
 			p, c.ready = c.ready[0], c.ready[1:]
 			if len(p.oob) == 0 { // a packet that did not come itself
-				p.oob = c.oob[:c.oobn]
+				p.oob = c.said
 			}
 			return p, true
 		}
 		if len(c.rest.data) == 0 {
 			return p, false
 		}
-		p = readyPacket{c.rest.next(), c.oob[:c.oobn]}
+		p = readyPacket{c.rest.next(), c.said}
 		if c.fix == nil || p.packet[0] >= minQUIC {
 			return p, true
 		}
@@ -127,6 +183,7 @@ func (c *offloadConn) SetReadDeadline(t time.Time) error { return c.hold.outside
 
 // WriteMsgUDP sends packets of one size.
 func (c *offloadConn) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int, err error) {
+	c.moved.Add(uint64(len(b)))
 	if c.fix != nil {
 		if at, ok := addrPort(to); ok {
 			if f := c.fix.flow(at); f != nil && f.send(b, sentSize(oob), oob) {
@@ -152,7 +209,7 @@ func (c *offloadConn) repairs(r *repairer) {
 // receive waits for the next datagram.
 func (c *offloadConn) receive() error {
 	c.began = time.Since(c.start)
-	c.allow, c.spun, c.slept, c.once = c.spin.allowance(c.began), 0, false, false
+	c.allow, c.spun, c.slept, c.once = c.spin.allowance(c.began, c.moved.Load()), 0, false, false
 	if c.fix != nil {
 		at, _ := c.fix.due()
 		c.hold.wake(c.start, at)
@@ -195,8 +252,9 @@ func (c *offloadConn) tryRead(fd uintptr) bool {
 		n, _, err := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&c.hdr)), unix.MSG_DONTWAIT)
 		switch err {
 		case 0:
-			c.err, c.oobn = nil, int(c.hdr.Controllen)
-			c.rest = segments{data: c.buf[:n], size: segmentSize(c.oob[:c.oobn])}
+			c.err = nil
+			c.sort(int(n))
+			c.moved.Add(uint64(n))
 			c.addr = c.lookup()
 			return true
 		case unix.EINTR:
@@ -226,19 +284,23 @@ func (c *offloadConn) tryRead(fd uintptr) bool {
 	}
 }
 
-// segmentSize returns the size of the packets that the kernel has joined, 0 if it has not.
-func segmentSize(oob []byte) int {
-	for len(oob) > 0 {
-		h, body, rest, err := unix.ParseOneSocketControlMessage(oob)
+// joined returns the size of the packets that the kernel has joined, 0 if it has not, and what else oob says, with the size if that
+// is not the first.
+func joined(oob []byte) (size int, others []byte) {
+	for rest := oob; len(rest) > 0; {
+		h, body, next, err := unix.ParseOneSocketControlMessage(rest)
 		if err != nil {
-			return 0
+			break
 		}
 		if h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(body) >= 4 {
-			return int(binary.NativeEndian.Uint32(body))
+			if len(rest) == len(oob) {
+				oob = next
+			}
+			return int(binary.NativeEndian.Uint32(body)), oob
 		}
-		oob = rest
+		rest = next
 	}
-	return 0
+	return 0, oob
 }
 
 // sentSize returns the size of the packets of a write (UDP_SEGMENT), 0 if it is one packet.

@@ -46,37 +46,37 @@ func TestSegments(t *testing.T) {
 func TestSpinner(t *testing.T) {
 	var s spinner
 	now := time.Second
-	if a := s.allowance(now); a != 0 {
+	if a := s.allowance(now, 0); a != 0 {
 		t.Errorf("at first: %v, want no polling", a)
 	}
 	for range 10 {
 		now += 50 * time.Microsecond
 		s.caught(now, 50*time.Microsecond, 0, true)
 	}
-	if a := s.allowance(now); a < 100*time.Microsecond || a > maxSpin {
+	if a := s.allowance(now, 0); a < 100*time.Microsecond || a > maxSpin {
 		t.Errorf("after short sleeps: %v, want 100 to 200 µs", a)
 	}
-	if a := s.allowance(now + 2*quiet); a != 0 {
+	if a := s.allowance(now+2*quiet, 0); a != 0 {
 		t.Errorf("after a pause: %v, want no polling", a)
 	}
 	for range 20 {
 		now += time.Millisecond
-		s.caught(now, time.Millisecond, s.allowance(now), true)
+		s.caught(now, time.Millisecond, s.allowance(now, 0), true)
 	}
-	if a := s.allowance(now); a != 0 {
+	if a := s.allowance(now, 0); a != 0 {
 		t.Errorf("after polling in vain: %v, want no polling", a)
 	}
 	s.caught(now, minSpin, 0, true)
-	if a := s.allowance(now); a == 0 {
+	if a := s.allowance(now, 0); a == 0 {
 		t.Error("no polling when packets come soon again")
 	}
 	s.disturbed(now)
-	if a := s.allowance(now); a != 0 {
+	if a := s.allowance(now, 0); a != 0 {
 		t.Errorf("in somebody's way: %v, want no polling", a)
 	}
 	now += 2 * restTime
 	s.caught(now, minSpin, 0, true)
-	if a := s.allowance(now); a == 0 {
+	if a := s.allowance(now, 0); a == 0 {
 		t.Error("no polling after a rest")
 	}
 	for range 20 {
@@ -85,9 +85,21 @@ func TestSpinner(t *testing.T) {
 	if s.rest != maxRest {
 		t.Errorf("in somebody's way for long: a rest of %v, want %v", s.rest, maxRest)
 	}
+	now += 2 * maxRest
+	s.allowance(now, 0)
+	now += 2 * bulkTime
+	s.caught(now, minSpin, 0, true)
+	if a := s.allowance(now, bulkRate); a != 0 {
+		t.Errorf("beside a bulk transfer: %v, want no polling", a)
+	}
+	now += 2 * bulkTime
+	s.caught(now, minSpin, 0, true)
+	if a := s.allowance(now, bulkRate+1000); a == 0 {
+		t.Error("no polling after a bulk transfer")
+	}
 	off := spinner{off: true}
 	off.caught(now, minSpin, 0, true)
-	if a := off.allowance(now); a != 0 {
+	if a := off.allowance(now, 0); a != 0 {
 		t.Errorf("switched off: %v, want no polling", a)
 	}
 }
