@@ -7,22 +7,24 @@
 #   examples/perf/compare.sh -keep DIR -rounds 1        one round more; what earlier rounds left in DIR counts too
 #
 #   -rounds N    how often everything is measured, in turn (default 5)
+#   -np LIST     the numbers of ranks on one host (default "2 4 8")
 #   -keep DIR    where measurements are kept (default: a temporary folder)
 #   -seconds S   how long a peer is timed for a size (default 0.2)
 #   -install     install what is missing with apt-get (needs root)
 #
-# Rows: small, shm, plain, limit, gloo, auto, pauses, tcp (TLS, beside plain TCP of Gloo's), quic (loopback, beside a bare stream), wan (needs
+# Rows: small, shm, plain, limit, gloo, auto, pauses, kernels (beside a C compiler's), train (beside torch), tcp (TLS, beside plain TCP of Gloo's), quic (loopback, beside a bare stream), wan (needs
 # root), nccl (all GPUs of this machine, beside NCCL's own all_reduce_perf). A row is a function run_NAME, which measures one round, and
 # a function show_NAME, which prints what the rounds gave; a row that cannot run here says why. Run it on a quiet machine: only
 # ratios of one run mean anything. Every program checks its first result.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-rounds=5 keep='' seconds=0.2 install=false
+rounds=5 keep='' seconds=0.2 install=false np='2 4 8'
 rows=()
 while (($# > 0)); do
 	case $1 in
 	-rounds) rounds=$2 && shift ;;
+	-np) np=$2 && shift ;;
 	-keep) keep=$2 && shift ;;
 	-seconds) seconds=$2 && shift ;;
 	-install) install=true ;;
@@ -32,7 +34,7 @@ while (($# > 0)); do
 	esac
 	shift
 done
-((${#rows[@]} > 0)) || rows=(small shm plain limit gloo auto pauses tcp quic wan nccl)
+((${#rows[@]} > 0)) || rows=(small shm plain limit gloo auto pauses kernels train tcp quic wan nccl)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -45,20 +47,23 @@ skipped=$work/skipped
 
 note() { grep -qxF "$*" "$skipped" || echo "$*" >>"$skipped"; }
 
+# build FILE COMMAND... PACKAGE: makes a program of this project, at its first use.
+build() { [[ -x $work/$1 ]] || "${@:2:$#-2}" -o "$work/$1" "${!#}"; }
+
 # The programs. A peer that is not there is left out, and the end says so.
 go build -o "$work/perf" ./examples/perf
-go test -c -o "$work/buffer.test" ./collective/buffer
-go test -c -o "$work/collective.test" ./collective
-go build -o "$work/wanlab" ./examples/internal/wan/wanlab
 wanted=()
 command -v mpicc.openmpi >/dev/null || wanted+=(openmpi-bin libopenmpi-dev gcc)
 [[ -e /usr/include/gloo/allreduce.h ]] || wanted+=(libgloo-dev g++)
+torch() { /usr/bin/python3 -c 'import torch.distributed' 2>/dev/null; } # where Debian's is
+[[ " ${rows[*]} " != *' train '* ]] || torch || wanted+=(python3-torch libopenblas0-pthread)
 if $install && ((${#wanted[@]} > 0)); then
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
 fi
 peers=examples/perf/peers
 mpicc.openmpi -O3 -o "$work/mpi" "$peers/mpi.c" 2>/dev/null || note "Open MPI: not there (openmpi-bin, libopenmpi-dev; -install gets them)"
 g++ -O3 -o "$work/gloo" "$peers/gloo.cc" -lgloo -lpthread 2>/dev/null || note "Gloo: not there (libgloo-dev, g++; -install gets them)"
+gcc -O3 -mavx2 -o "$work/cma" "$peers/cma.c" 2>/dev/null || note "cross-memory attach: no gcc for $peers/cma.c"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # the peers run as whoever runs this
 
 # A measurement is a line: who ranks bytes median p99, times in microseconds.
@@ -136,14 +141,14 @@ line() {
 }
 
 best_mpi='mpi mpi-nocma mpi-tuned'
-declare -A name=([8]='8 B' [1024]='1 KiB' [65536]='64 KiB' [1048576]='1 MiB' [16777216]='16 MiB' [67108864]='64 MiB' [268435456]='256 MiB')
+declare -A name=([8]='8 B' [1024]='1 KiB' [16384]='16 KiB' [65536]='64 KiB' [1048576]='1 MiB' [16777216]='16 MiB' [67108864]='64 MiB' [268435456]='256 MiB')
 small_sizes=(8 1024)
 large_sizes=(65536 1048576 16777216 67108864)
 
 # The shared-memory rows have their measurements in common.
 run_registered() {
 	local n s
-	for n in 2 4 8; do
+	for n in $np; do
 		for s in "${small_sizes[@]}" "${large_sizes[@]}"; do ours ours "$n" registered "$s"; done
 		open_mpi "$n" "${small_sizes[@]}" "${large_sizes[@]}"
 	done
@@ -153,7 +158,7 @@ run_small() { once registered run_registered; }
 show_small() {
 	local n s
 	declare -A bar=([2]=1.0 [4]=0.8 [8]=0.7)
-	for n in 2 4 8; do
+	for n in $np; do
 		for s in "${small_sizes[@]}"; do
 			line "shm, ${name[$s]}, n = $n: us, over Open MPI" "$(median ours "$n" "$s")" "$(median "$best_mpi" "$n" "$s")" "${bar[$n]}"
 			line "shm, ${name[$s]}, n = $n: p99 us, over Open MPI" "$(median ours "$n" "$s" 5)" "$(median "$best_mpi" "$n" "$s" 5)" 2.0
@@ -165,7 +170,7 @@ run_shm() { once registered run_registered; }
 show_shm() {
 	local n s
 	declare -A bar=([2]=0.45 [4]=0.25 [8]=0.2)
-	for n in 2 4 8; do
+	for n in $np; do
 		for s in 65536 1048576 16777216; do
 			line "shm registered, ${name[$s]}, n = $n: us, over Open MPI" "$(median ours "$n" "$s")" "$(median "$best_mpi" "$n" "$s")" 0.5
 		done
@@ -176,17 +181,23 @@ show_shm() {
 run_plain() {
 	local n s
 	once registered run_registered
-	for n in 2 4; do
-		for s in "${large_sizes[@]}"; do ours plain "$n" plain "$s"; done
+	for n in $np; do
+		((n <= 4)) || continue
+		for s in "${large_sizes[@]}"; do
+			ours plain "$n" plain "$s"
+			[[ ! -x $work/cma ]] || "$work/cma" cma "$n" "$s" "$(iterations "$n" "$s")" >>"$data" || note 'cross-memory attach: not permitted here'
+		done
 	done
 }
 show_plain() {
 	local n s who
-	for n in 2 4; do
+	for n in $np; do
+		((n <= 4)) || continue
 		for s in "${large_sizes[@]}"; do
 			who=$best_mpi
 			((s <= 16777216)) || who=mpi-tuned
 			line "shm ordinary, ${name[$s]}, n = $n: us, over Open MPI" "$(median plain "$n" "$s")" "$(median "$who" "$n" "$s")" 0.9
+			line "shm ordinary, ${name[$s]}, n = $n: us, over bare cross-memory attach" "$(median plain "$n" "$s")" "$(median cma "$n" "$s")" 1.0
 		done
 	done
 }
@@ -194,13 +205,14 @@ show_plain() {
 # The time that memory needs to read and write every rank's 64 MiB once; 75 % of its rate is a third more time.
 run_limit() {
 	once registered run_registered
+	build buffer.test go test -c ./collective/buffer
 	(cd collective/buffer && "$work/buffer.test" -test.run '^$' -test.bench MemoryLimit -test.benchtime 8x) |
 		sed -n 's|^BenchmarkMemoryLimit/\([a-z]*\)/\([0-9]*\)[^ \t]*[ \t]*[0-9]*[ \t]*\([0-9.]*\) ns/op.*|\1 \2 \3|p' |
 		awk '{ print "limit-" $1, $2, 67108864, $3 / 1000, $3 / 1000 }' >>"$data"
 }
 show_limit() {
 	local n
-	for n in 2 4 8; do
+	for n in $np; do
 		line "shm registered, 64 MiB, n = $n: us, over the memory limit" "$(median ours "$n" 67108864)" "$(median 'limit-inplace limit-copy' "$n" 67108864)" 1.33
 	done
 }
@@ -208,11 +220,11 @@ show_limit() {
 run_gloo() {
 	local n
 	once registered run_registered
-	for n in 2 4 8; do once "gloo$n" gloo "$n" "${small_sizes[@]}" "${large_sizes[@]}"; done
+	for n in $np; do once "gloo$n" gloo "$n" "${small_sizes[@]}" "${large_sizes[@]}"; done
 }
 show_gloo() {
 	local n s
-	for n in 2 4 8; do
+	for n in $np; do
 		for s in "${small_sizes[@]}" "${large_sizes[@]}"; do
 			line "shm, ${name[$s]}, n = $n: us, over Gloo's best" "$(median ours "$n" "$s")" "$(median 'gloo-ring gloo-bcube gloo-hd gloo-chunked' "$n" "$s")" 0.2
 		done
@@ -220,28 +232,73 @@ show_gloo() {
 }
 
 # The planner's own choice against every fixed one.
+auto_sizes=(8 1024 16384 65536 1048576 16777216 268435456)
 run_auto() {
 	local n s a
-	for n in 2 4 8; do
-		for s in 8 1024 16384 65536 1048576 16777216; do
-			for a in auto direct ring tree hd; do ours "algo-$a" "$n" registered "$s" -algo "$a"; done
+	for n in $np; do
+		for s in "${auto_sizes[@]}"; do
+			for a in auto direct ring tree hd hier; do ours "algo-$a" "$n" registered "$s" -algo "$a"; done
 		done
 	done
 }
 show_auto() {
 	local n s
-	for n in 2 4 8; do
-		for s in 8 1024 16384 65536 1048576 16777216; do
-			line "auto, ${name[$s]:-$s B}, n = $n: us, over the best fixed" "$(median algo-auto "$n" "$s")" "$(median 'algo-direct algo-ring algo-tree algo-hd' "$n" "$s")" 1.1
+	for n in $np; do
+		for s in "${auto_sizes[@]}"; do
+			line "auto, ${name[$s]}, n = $n: us, over the best fixed" "$(median algo-auto "$n" "$s")" "$(median 'algo-direct algo-ring algo-tree algo-hd algo-hier' "$n" "$s")" 1.1
 		done
 	done
 }
 
 # The longest stop of the world while another goroutine collects garbage all the time, in microseconds, against 5 ms.
 run_pauses() {
+	build collective.test go test -c ./collective
 	(cd collective && "$work/collective.test" -test.run '^$' -test.bench StopTheWorld -test.benchtime 40x) | awk '/StopTheWorld/ { for (i = 2; i < NF; i++) if ($(i + 1) == "pause-us" && $i + 0 > most) most = $i + 0 } END { if (most) print "pauses", 2, 67108864, most, most }' >>"$data"
 }
 show_pauses() { line 'longest stop of the world, 64 MiB, n = 2: us' "$(median pauses 2 67108864)" 5000 1.0; }
+
+# The kernels beside the loops of a C compiler, in microseconds a call. Of the sums of 2, 4 and 8 sources, in place and
+# apart, the worst one counts.
+kernel_types=(float double int32 half bfloat16)
+kernel_sizes=(16384 393216 6291456 67108864)
+run_kernels() {
+	build versus go -C collective/buffer/internal/versus build . 2>/dev/null || { note 'kernels: no C compiler' && return; }
+	"$work/versus" -rounds 3 | awk '
+		$2 > 0 {
+			place = $4
+			if ($4 == "in") { sub("in place", "in-place"); place = "in-place" }
+			best = $5 > $6 ? $5 : $6
+			t = $2 / best / 1000; print "kernel-" $1 "-" place, $3, $2, t, t
+			t = $2 / $7 / 1000; print "c-" $1 "-" place, $3, $2, t, t
+		}' >>"$data"
+}
+show_kernels() {
+	local type s k place a b worst
+	for type in "${kernel_types[@]}"; do
+		for s in "${kernel_sizes[@]}"; do
+			worst='0 - -'
+			for k in 2 4 8; do
+				for place in in-place apart; do
+					a=$(median "kernel-$type-$place" "$k" "$s") b=$(median "c-$type-$place" "$k" "$s")
+					[[ -z $a ]] || worst=$(awk -v w="$worst" -v a="$a" -v b="$b" 'BEGIN { split(w, x); print a / b > x[1] ? a / b " " a " " b : w }')
+				done
+			done
+			read -r _ a b <<<"$worst"
+			line "kernel, $type, $((s >> 10)) KiB: us, over C" "${a#-}" "${b#-}" 1.1
+		done
+	done
+}
+
+# Steps of data-parallel training with 84 MB of gradients beside torch's DistributedDataParallel over Gloo: the communication
+# that computing does not hide.
+run_train() {
+	build train go build ./examples/train
+	torch || { note "train: no torch in /usr/bin/python3 (python3-torch, libopenblas0-pthread; -install gets them)" && return; }
+	"$work/train" -np 2 -time 15 -hidden 4096,5056 -batch 16 -bucket 25M -lr 0.01 -json |
+		sed -n 's/.*"step_us":\([0-9.]*\),"not_hidden_us":\([-0-9.e+]*\).*/train 2 84124968 \2 \1/p' >>"$data"
+	/usr/bin/python3 "$peers/ddp.py" ddp 2 15 8 64 4096 5056 10 2>/dev/null >>"$data" || note 'train: torch failed'
+}
+show_train() { line 'train, 84 MB of gradients: us not hidden a step, over torch' "$(median train 2 84124968)" "$(median ddp 2 84124968)" 0.333; }
 
 # TCP with TLS over loopback beside Gloo's plain TCP. perf has no plain TCP: what is not encrypted is for tests.
 run_tcp() {
@@ -291,6 +348,7 @@ wan() {
 run_wan() {
 	local t loss
 	[[ $EUID == 0 ]] || { note 'wan: needs root' && return; }
+	build wanlab go build ./examples/internal/wan/wanlab
 	for loss in 0 0.1 1; do
 		for t in quic tcp; do wan "$t-10ms-$loss" 10ms "$loss" 16777216 8 -transport "$t"; done
 	done

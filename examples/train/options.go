@@ -22,6 +22,7 @@ type options struct {
 	counted   bool // -np was given
 	algorithm plan.Algorithm
 	epochs    int
+	timed     int   // steps with and without communication, instead of a training; 0: train
 	batch     int   // samples of a step, over all ranks
 	hidden    []int // widths of the hidden layers
 	optimizer string
@@ -58,6 +59,9 @@ output, a line an epoch:
   step       time of a training step in µs, mean over steps and ranks; it is the sum of
   compute    forward, backward and optimizer, with the communication that they hide, and
   exposed    communication, and waiting for slower ranks, that computing did not hide
+With -time: medians of a step without communication, of one with it, and of the difference, which is the communication that
+computing did not hide; each of the rank on which it is largest.
+
 The same -batch and -seed give the same training whatever -np and -t are, up to the rounding of sums.
 
 exit status: 0 success, 1 failure (also if weights differ between ranks), 2 wrong flags
@@ -79,6 +83,7 @@ func parseOptions(args []string, out io.Writer) (*options, error) {
 	o.Flags.Add(f)
 	f.StringVar(&algorithm, "algo", "auto", "`name` of the all-reduce algorithm: auto, ring, tree, hd, direct or hier")
 	f.IntVar(&o.epochs, "epochs", 20, "`passes` over the training samples")
+	f.IntVar(&o.timed, "time", 0, "`steps`: instead of training, time so many without communication and so many with it, in turn")
 	f.IntVar(&o.batch, "batch", 64, "`samples` of a step over all ranks, which share them as evenly as possible")
 	f.StringVar(&hidden, "hidden", "256,128", "`widths` of the hidden layers, separated by commas; \"\": none")
 	f.StringVar(&o.optimizer, "optimizer", "sgd", "`name` of the optimizer: sgd (with momentum 0.9) or adam")
@@ -122,6 +127,12 @@ func parseOptions(args []string, out io.Writer) (*options, error) {
 
 // check completes the options and returns what is wrong with them.
 func (o *options) check() error {
+	if o.timed < 0 || o.timed > 1<<20 {
+		return fmt.Errorf("-time: %d is not a number from 0 to %d", o.timed, 1<<20)
+	}
+	if o.timed > 0 && o.plot != "" {
+		return errors.New("-time trains nothing that -plot could draw")
+	}
 	for _, v := range []struct {
 		flag       string
 		value, max int

@@ -41,6 +41,8 @@ func TestParseOptionsErrors(t *testing.T) {
 		{"-lr -1", "-lr: -1 is not"},
 		{"-lr NaN", "-lr: NaN is not"},
 		{"-lr Inf", "-lr: +Inf is not"},
+		{"-time -1", "-time: -1 is not"},
+		{"-time 3 -plot a.png", "nothing that -plot could draw"},
 		{"-plot a.gif", `-plot: "a.gif"`},
 	} {
 		_, err := parseOptions(strings.Fields(tt.args), io.Discard)

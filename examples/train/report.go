@@ -12,6 +12,7 @@ import (
 type reporter interface {
 	begin(o *options, ranks, train, test, parameters int)
 	epoch(e epoch)
+	timing(ranks int, r *timing)
 	end(ranks int, r *result)
 }
 
@@ -30,12 +31,25 @@ func (t table) begin(o *options, ranks, train, test, parameters int) {
 	fmt.Fprintf(t.w, "# %d training and %d test samples of %s\n", train, test, attribution)
 	fmt.Fprintf(t.w, "# layers %s, %d parameters; %s from lr %v, batch %d, seed %d\n",
 		shape(o), parameters, o.optimizer, o.rate, o.batch, o.seed)
+	if o.timed > 0 {
+		return
+	}
 	fmt.Fprintf(t.w, "#%6s %10s %10s %11s %11s %11s\n", "epoch", "loss", "accuracy", "step", "compute", "exposed")
 	fmt.Fprintf(t.w, "#%6s %10s %10s %11s %11s %11s\n", "", "(nats)", "", "(us)", "(us)", "(us)")
 }
 
 func (t table) epoch(e epoch) {
 	fmt.Fprintf(t.w, "%7d %10.4f %10.4f %11.1f %11.1f %11.1f\n", e.Epoch, e.Loss, e.Accuracy, e.Step, e.Compute, e.Exposed)
+}
+
+func (t table) timing(ranks int, r *timing) {
+	fmt.Fprintf(t.w, "# Gradients     : %d bytes a step in %d buckets\n", r.Bytes, r.Buckets)
+	fmt.Fprintf(t.w, "# Step          : %.1f us alone, %.1f us with communication: %.1f us are not hidden (medians of %d)\n", r.Alone, r.Step, r.NotHidden, r.Steps)
+	t.weights(ranks, r.Digest)
+}
+
+func (t table) weights(ranks int, digest string) {
+	fmt.Fprintf(t.w, "# Weights       : %s, equal on %s\n", digest, plural(ranks, "the only rank", fmt.Sprintf("all %d ranks", ranks)))
 }
 
 func (t table) end(ranks int, r *result) {
@@ -46,7 +60,7 @@ func (t table) end(ranks int, r *result) {
 	}
 	fmt.Fprintf(t.w, "# Gradients     : %d bytes a step in %d buckets, %.1f%% of the time exposed\n", r.Bytes, r.Buckets, 100*exposed/step)
 	fmt.Fprintf(t.w, "# Test accuracy : %.4f (%d of %d)\n", r.last().Accuracy, r.last().Right, r.Tests)
-	fmt.Fprintf(t.w, "# Weights       : %s, equal on %s\n", r.Digest, plural(ranks, "the only rank", fmt.Sprintf("all %d ranks", ranks)))
+	t.weights(ranks, r.Digest)
 }
 
 // started says where the ranks come from.
@@ -104,6 +118,13 @@ func (j jsonReport) epoch(e epoch) {
 		Event string `json:"event"`
 		epoch
 	}{"epoch", e})
+}
+
+func (j jsonReport) timing(_ int, r *timing) {
+	j.w.Encode(struct {
+		Event string `json:"event"`
+		timing
+	}{"timing", *r})
 }
 
 func (j jsonReport) end(_ int, r *result) {

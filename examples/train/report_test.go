@@ -52,4 +52,36 @@ func TestReports(t *testing.T) {
 	}
 }
 
+// TestTimingReports does so for -time.
+func TestTimingReports(t *testing.T) {
+	r := &timing{Steps: 5, Alone: 100.04, Step: 130, NotHidden: 28.5, Digest: "0123456789abcdef", Buckets: 3, Bytes: 4096}
+	for _, tt := range []struct{ args, want string }{
+		{"-np 2 -time 5", `# Gradients     : 4096 bytes a step in 3 buckets
+# Step          : 100.0 us alone, 130.0 us with communication: 28.5 us are not hidden (medians of 5)
+# Weights       : 0123456789abcdef, equal on all 2 ranks
+`},
+		{"-np 2 -time 5 -json", `{"event":"timing","steps":5,"alone_us":100.04,"step_us":130,"not_hidden_us":28.5,"weights":"0123456789abcdef","buckets":3,"bytes_per_step":4096}
+`},
+	} {
+		o, err := parseOptions(strings.Fields(tt.args), io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		newReporter(o, &out).timing(2, r)
+		if out.String() != tt.want {
+			t.Errorf("%s: got\n%swant\n%s", tt.args, &out, tt.want)
+		}
+	}
+	o, err := parseOptions([]string{"-time", "5"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	newReporter(o, &out).begin(o, 2, 1, 1, 1)
+	if strings.Contains(out.String(), "epoch") {
+		t.Errorf("-time has the heading of a training:\n%s", &out)
+	}
+}
+
 func quoted(s string) string { return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"` }

@@ -67,6 +67,14 @@ func runRank(ctx context.Context, o *options, rank int, group string, l *links.L
 		report = newReporter(o, out)
 	}
 	report.begin(o, c.Size(), train.len(), test.len(), countParameters(t.tensors))
+	if o.timed > 0 {
+		r, err := t.time(ctx, o.timed)
+		if err != nil {
+			return err
+		}
+		report.timing(c.Size(), r)
+		return t.close()
+	}
 	r, err := t.run(ctx, report.epoch)
 	if err != nil {
 		return err

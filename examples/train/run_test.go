@@ -118,6 +118,29 @@ func TestSameTraining(t *testing.T) {
 	}
 }
 
+// TestTiming: what is timed with communication is a training, on whichever ranks; what is timed without leaves no trace in it.
+func TestTiming(t *testing.T) {
+	const steps = 4
+	for _, ranks := range []string{"1", "3"} {
+		digests := make(map[string]bool)
+		for range 2 {
+			out, _ := program(t, 0, "-np", "1", "-t", ranks, "-transport", "mem", "-batch", "5", "-hidden", "16", "-json", "-time", fmt.Sprint(steps))
+			_, last, _ := strings.Cut(strings.TrimSpace(out), "\n")
+			var r timing
+			if err := json.Unmarshal([]byte(last), &r); err != nil {
+				t.Fatalf("%v in\n%s", err, out)
+			}
+			if r.Steps != steps || !(r.Alone > 0) || !(r.Step > 0) || r.Bytes < 4*(64*16+16+16*10+10) || r.Buckets != 1 || r.Digest == "" {
+				t.Errorf("%s ranks: got %+v", ranks, r)
+			}
+			digests[r.Digest] = true
+		}
+		if len(digests) != 1 {
+			t.Errorf("%s ranks: weights %v, want the same twice", ranks, digests)
+		}
+	}
+}
+
 // TestMoreRanksThanSamples gives some ranks nothing to do in any step.
 func TestMoreRanksThanSamples(t *testing.T) {
 	args := []string{"-np", "1", "-transport", "mem", "-epochs", "1", "-batch", "3", "-hidden", "", "-json", "-t"}

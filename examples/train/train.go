@@ -121,7 +121,7 @@ func (t *trainer) epoch(ctx context.Context, index int) (epoch, error) {
 	var loss float64
 	steps := 0
 	for batch := range batches(order, t.options.batch) {
-		l, err := t.learn(ctx, batch)
+		l, err := t.learn(ctx, batch, t.ready, t.reducer.Wait)
 		if err != nil {
 			return epoch{}, err
 		}
@@ -163,8 +163,9 @@ func batches(order []int, size int) func(yield func([]int) bool) {
 	}
 }
 
-// learn does one step on this rank's share of a batch and returns the sum of its losses.
-func (t *trainer) learn(ctx context.Context, batch []int) (loss float64, err error) {
+// learn does one step on this rank's share of a batch and returns the sum of its losses. ready is told of every gradient
+// that is final, and after wait all are what they are on every rank.
+func (t *trainer) learn(ctx context.Context, batch []int, ready func(param int) error, wait func(context.Context) error) (loss float64, err error) {
 	lo, hi := schedule.Split(len(batch), t.comm.Size(), t.comm.Rank())
 	share := batch[lo:hi]
 	for i, sample := range share {
@@ -172,10 +173,10 @@ func (t *trainer) learn(ctx context.Context, batch []int) (loss float64, err err
 		t.y[i] = t.train.y[sample]
 	}
 	loss, _ = t.model.forward(t.x, t.y[:len(share)])
-	if err := t.model.backward(1/float32(len(batch)), t.grads, t.ready); err != nil {
+	if err := t.model.backward(1/float32(len(batch)), t.grads, ready); err != nil {
 		return 0, err
 	}
-	if err := t.reducer.Wait(ctx); err != nil {
+	if err := wait(ctx); err != nil {
 		return 0, err
 	}
 	perEpoch := (t.train.len() + t.options.batch - 1) / t.options.batch
