@@ -109,77 +109,198 @@ func (e *LimitError) Error() string {
 // more than limit entries (0: no limit), and with a [*VerifyError] where an operation names a rank or operation that
 // does not exist.
 func NewFleet(s Schedule, z Slicing, limit int64) (*Fleet, error) {
-	n := s.Ranks()
-	f := &Fleet{s: s, slicing: z, lanes: 2 * s.Channels(), which: make([]int32, n), first: make([]uint32, n+1)}
+	r := NewFleetReader(s, z, limit, 1)
+	r.Read(0)
+	return r.Fleet()
+}
+
+// A FleetReader reads a fleet in parts of neighbouring ranks, several at once where its caller has goroutines for it. The fleet is
+// the same in however many parts it was read.
+type FleetReader struct {
+	s     Schedule
+	z     Slicing
+	limit int64
+	parts []fleetPart
+}
+
+// A fleetPart is the programs of ranks lo to hi-1, without the others.
+type fleetPart struct {
+	lo, hi   int
+	programs []fleetProgram
+	known    map[uint64][]int32 // by hash, in programs
+	hashes   []uint64           // by program
+	which    []int32            // by rank, in programs
+	ends     []uint32           // by rank, of its entries in peers
+	peers    []int32
+	chunks   []uint32
+	err      error
+}
+
+// NewFleetReader returns a reader of a schedule in so many parts, for what [NewFleet] would return.
+func NewFleetReader(s Schedule, z Slicing, limit int64, parts int) *FleetReader {
 	if limit <= 0 || limit > math.MaxUint32 {
 		limit = math.MaxUint32
 	}
-	known := make(map[uint64][]int32)
-	b := fleetBuilder{s: s, z: z, ops: make([][]run1, f.lanes)}
-	for r := range n {
-		if err := b.read(topology.Rank(r), limit-int64(len(f.peers))); err != nil {
-			if over, ok := err.(*LimitError); ok {
-				over.Entries, over.Limit = limit, limit
+	n := s.Ranks()
+	r := &FleetReader{s: s, z: z, limit: limit, parts: make([]fleetPart, max(parts, 1))}
+	for i := range r.parts {
+		r.parts[i].lo, r.parts[i].hi = i*n/len(r.parts), (i+1)*n/len(r.parts)
+	}
+	return r
+}
+
+// Read reads a part, 0 to parts-1. Each is to be read once; different ones may be read at once.
+func (r *FleetReader) Read(part int) {
+	p := &r.parts[part]
+	n := p.hi - p.lo
+	p.which, p.ends, p.known = make([]int32, n), make([]uint32, n), make(map[uint64][]int32)
+	all := n
+	if p.lo == 0 { // the others will be put behind
+		all = r.s.Ranks()
+	}
+	b := fleetBuilder{s: r.s, z: r.z, ops: make([][]run1, 2*r.s.Channels())}
+	b.repeater, _ = r.s.(Repeater)
+	var after []int32 // by program: that of the rank that followed its last one
+	last := int32(-1)
+	for rank := p.lo; rank < p.hi; rank++ {
+		if p.err = b.read(topology.Rank(rank), r.limit-int64(len(p.peers))); p.err != nil {
+			return
+		}
+		p.enter(rank, all, b.ops)
+		k := int32(-1)
+		if last >= 0 && after[last] >= 0 && b.same(&p.programs[after[last]]) {
+			k = after[last]
+		} else if k, p.err = p.find(&b, topology.Rank(rank)); p.err != nil {
+			return
+		}
+		for len(after) < len(p.programs) {
+			after = append(after, -1)
+		}
+		if last >= 0 {
+			after[last] = k
+		}
+		p.which[rank-p.lo], last = k, k
+	}
+}
+
+// enter appends the entries of a rank, making room for those of all.
+func (p *fleetPart) enter(rank, all int, lanes [][]run1) {
+	need := len(p.peers)
+	for _, ops := range lanes {
+		need += len(ops)
+	}
+	p.grow(rank-p.lo, all, need)
+	for _, ops := range lanes {
+		for i := range ops {
+			op := &ops[i].op
+			peer, chunk := int32(op.Peer), op.Dst
+			if op.Kind == Send {
+				chunk = op.Src
 			}
+			if op.Kind == Copy {
+				peer = int32(rank)
+			}
+			p.peers = append(p.peers, peer)
+			p.chunks = append(p.chunks, uint32(chunk.Index()))
+		}
+	}
+	p.ends[rank-p.lo] = uint32(len(p.peers))
+}
+
+// grow makes room for need entries, when so many ranks have been read. If it has to, it makes room for as many as all ranks will have
+// when they go on as they began, and not step by step.
+func (p *fleetPart) grow(ranks, all, need int) {
+	if need <= cap(p.peers) {
+		return
+	}
+	room := need
+	if ranks >= 64 {
+		room = int(min(int64(need)*int64(all)/int64(ranks+1), 4*int64(need)*int64(all)/int64(p.hi-p.lo)))
+		room += room / 64
+	}
+	p.peers, p.chunks = slices.Grow(p.peers, room-len(p.peers)), slices.Grow(p.chunks, room-len(p.chunks))
+}
+
+// find returns the program of the rank that was read last, a new one if it is the first of its kind.
+func (p *fleetPart) find(b *fleetBuilder, r topology.Rank) (int32, error) {
+	h := b.hash()
+	for _, k := range p.known[h] {
+		if b.same(&p.programs[k]) {
+			return k, nil
+		}
+	}
+	made, err := b.program(r)
+	if err != nil {
+		return -1, err
+	}
+	return p.keep(made, h), nil
+}
+
+func (p *fleetPart) keep(made fleetProgram, hash uint64) int32 {
+	k := int32(len(p.programs))
+	p.programs, p.hashes = append(p.programs, made), append(p.hashes, hash)
+	p.known[hash] = append(p.known[hash], k)
+	return k
+}
+
+// Fleet returns the fleet, once all parts have been read. It fails as [NewFleet] does.
+func (r *FleetReader) Fleet() (*Fleet, error) {
+	n := r.s.Ranks()
+	f := &Fleet{s: r.s, slicing: r.z, lanes: 2 * r.s.Channels(), which: make([]int32, 0, n), first: make([]uint32, 1, n+1)}
+	all := &r.parts[0]
+	for i := range r.parts {
+		p := &r.parts[i]
+		err := p.err
+		if err == nil && i > 0 && int64(len(all.peers))+int64(len(p.peers)) > r.limit {
+			err = &LimitError{}
+		}
+		if over, ok := err.(*LimitError); ok {
+			over.Entries, over.Limit = r.limit, r.limit
+		}
+		if err != nil {
 			return nil, err
 		}
-		f.first[r] = uint32(len(f.peers))
-		f.grow(r, b.ops)
-		for _, ops := range b.ops {
-			for i := range ops {
-				op := &ops[i].op
-				peer, chunk := int32(op.Peer), op.Dst
-				if op.Kind == Send {
-					chunk = op.Src
-				}
-				if op.Kind == Copy {
-					peer = int32(r)
-				}
-				f.peers = append(f.peers, peer)
-				f.chunks = append(f.chunks, uint32(chunk.Index()))
+		var number []int32 // by program of the part: its number
+		base := uint32(0)
+		if i > 0 {
+			base = uint32(len(all.peers))
+			for k := range p.programs {
+				number = append(number, all.adopt(&p.programs[k], p.hashes[k]))
 			}
+			all.peers, all.chunks = append(all.peers, p.peers...), append(all.chunks, p.chunks...)
+			p.peers, p.chunks = nil, nil
 		}
-		h := b.hash()
-		k := int32(-1)
-		for _, c := range known[h] {
-			if b.same(&f.programs[c]) {
-				k = c
-				break
+		for j, k := range p.which {
+			if i > 0 {
+				k = number[k]
 			}
+			f.which, f.first = append(f.which, k), append(f.first, base+p.ends[j])
+			f.ticks += all.programs[k].ticks
 		}
-		if k < 0 {
-			p, err := b.program(topology.Rank(r))
-			if err != nil {
-				return nil, err
-			}
-			k = int32(len(f.programs))
-			f.programs = append(f.programs, p)
-			known[h] = append(known[h], k)
-		}
-		f.which[r] = k
-		f.ticks += f.programs[k].ticks
 	}
-	f.first[n] = uint32(len(f.peers))
+	f.programs, f.peers, f.chunks = all.programs, all.peers, all.chunks
 	f.at = make([]laneAt, n*f.lanes)
 	return f, nil
 }
 
-// grow makes room for the entries of rank r. If it has to, it makes room for as many as all ranks will have when they go on as they
-// began, and not step by step.
-func (f *Fleet) grow(r int, lanes [][]run1) {
-	need := len(f.peers)
-	for _, ops := range lanes {
-		need += len(ops)
+// adopt returns the number of a program of another part.
+func (p *fleetPart) adopt(made *fleetProgram, hash uint64) int32 {
+	for _, k := range p.known[hash] {
+		if p.programs[k].same(made) {
+			return k
+		}
 	}
-	if need <= cap(f.peers) {
-		return
+	return p.keep(*made, hash)
+}
+
+// same reports whether two programs are alike. All else follows from the codes.
+func (p *fleetProgram) same(o *fleetProgram) bool {
+	for l := range p.lanes {
+		if !slices.Equal(p.lanes[l].Codes, o.lanes[l].Codes) {
+			return false
+		}
 	}
-	all := need
-	if r >= 64 {
-		all = int(min(int64(need)*int64(len(f.which))/int64(r+1), 4*int64(need)))
-		all += all / 64
-	}
-	f.peers, f.chunks = slices.Grow(f.peers, all-len(f.peers)), slices.Grow(f.chunks, all-len(f.chunks))
+	return true
 }
 
 // A run1 is a run of like operations.
@@ -195,9 +316,10 @@ type run1 struct {
 
 // A fleetBuilder reads ranks one by one.
 type fleetBuilder struct {
-	s   Schedule
-	z   Slicing
-	ops [][]run1 // by lane
+	s        Schedule
+	repeater Repeater // nil: none
+	z        Slicing
+	ops      [][]run1 // by lane
 }
 
 // fusable reports whether two neighbours could be of one unit.
@@ -218,7 +340,10 @@ func (b *fleetBuilder) read(r topology.Rank, limit int64) error {
 			if op.Kind != Copy && (op.Peer < 0 || op.Peer >= n) {
 				return &VerifyError{Rank: r, Lane: Lane(l), Index: i, Reason: fmt.Sprintf("peer %d", op.Peer)}
 			}
-			count := repeat(b.s, r, Lane(l), i)
+			count := 1
+			if b.repeater != nil {
+				count = max(1, b.repeater.Repeat(r, Lane(l), i))
+			}
 			shifts := false
 			if count > 1 && len(ops) > 0 && fusable(&ops[len(ops)-1].op, &op) {
 				count = 1 // it may be of the unit before

@@ -3,6 +3,8 @@ package schedule_test
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/ringtree/ringtree/collective/plan"
@@ -55,11 +57,11 @@ func TestFleetIsMachines(t *testing.T) {
 func compareFleet(t *testing.T, rng *rand.Rand, s schedule.Schedule, f *schedule.Fleet, z schedule.Slicing) {
 	steps := int64(0)
 	for r := range int32(s.Ranks()) {
-		m := schedule.NewMachine(s, topology.Rank(r), z)
+		m, fm := schedule.NewMachine(s, topology.Rank(r), z), f.Machine(r)
 		for idle := 0; !m.Done() && idle < 10000; idle++ {
 			l := schedule.Lane(rng.IntN(m.Lanes()))
 			want, ready := m.Ready(l)
-			got, code, ok := f.Ready(r, l)
+			got, code, ok := fm.Ready(l)
 			if ok != ready {
 				t.Errorf("rank %d %v: ready %v, want %v", r, l, ok, ready)
 				return
@@ -81,11 +83,11 @@ func compareFleet(t *testing.T, rng *rand.Rand, s schedule.Schedule, f *schedule
 					return
 				}
 				m.Start(l)
-				f.Start(r, l)
+				fm.Start(l)
 			}
 			for _, l := range []schedule.Lane{l, schedule.Lane(rng.IntN(m.Lanes()))} {
 				old, any := m.Oldest(l)
-				got, ok := f.Oldest(r, l)
+				got, ok := fm.Oldest(l)
 				if any != ok {
 					t.Errorf("rank %d %v: something started %v, want %v", r, l, ok, any)
 					return
@@ -100,7 +102,7 @@ func compareFleet(t *testing.T, rng *rand.Rand, s schedule.Schedule, f *schedule
 				}
 				idle = 0
 				m.Complete(l)
-				f.Complete(r, l)
+				fm.Complete(l)
 				steps++
 			}
 		}
@@ -109,7 +111,7 @@ func compareFleet(t *testing.T, rng *rand.Rand, s schedule.Schedule, f *schedule
 			return
 		}
 		for l := range schedule.Lane(f.Lanes()) {
-			if !f.Ended(r, l) {
+			if !fm.Ended(l) {
 				t.Errorf("rank %d %v: not at its end", r, l)
 			}
 		}
@@ -141,6 +143,68 @@ func TestFleetRefuses(t *testing.T) {
 	if err := f.Slice(schedule.Slicing{Chunk: 1<<31 - 1, Slice: 1}); !errors.As(err, &bad) {
 		t.Errorf("too many slices: got %v, want a VerifyError", err)
 	}
+}
+
+// A fleet that was read in parts, at once, is the one that was read in one go; and what is refused is.
+func TestFleetReadInParts(t *testing.T) {
+	g, err := topology.Preset("rail", 41, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range plan.New(g).Variants(schedule.AllReduce) {
+		s, err := plan.New(g).Build(v, plan.Request{Collective: schedule.AllReduce})
+		if err != nil {
+			t.Fatal(err)
+		}
+		z := schedule.Slicing{Chunk: 3, Slice: 1}
+		want, err := schedule.NewFleet(s, z, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, parts := range []int{0, 1, 2, 5, 41, 50} {
+			got, err := readInParts(s, z, 0, parts)
+			if err != nil {
+				t.Fatalf("%v in %d parts: %v", v, parts, err)
+			}
+			if got.Entries() != want.Entries() || got.Programs() != want.Programs() || got.Steps() != want.Steps() {
+				t.Fatalf("%v in %d parts: %d entries, %d programs, %d steps, want %d, %d, %d", v, parts, got.Entries(), got.Programs(),
+					got.Steps(), want.Entries(), want.Programs(), want.Steps())
+			}
+			for r := range int32(want.Ranks()) {
+				for l := range schedule.Lane(want.Lanes()) {
+					a, first := got.Lane(r, l)
+					b, base := want.Lane(r, l)
+					if got.Program(r) != want.Program(r) || first != base || !slices.Equal(a.Codes, b.Codes) {
+						t.Fatalf("%v in %d parts: rank %d %v differs", v, parts, r, l)
+					}
+				}
+			}
+			for e := range uint32(want.Entries()) {
+				if got.Peer(e) != want.Peer(e) || got.Chunk(e) != want.Chunk(e) {
+					t.Fatalf("%v in %d parts: entry %d differs", v, parts, e)
+				}
+			}
+		}
+		var limit *schedule.LimitError
+		few := int64(want.Entries() - 1)
+		if _, err := readInParts(s, z, few, 3); !errors.As(err, &limit) || limit.Limit != few {
+			t.Errorf("%v: got %v, want a LimitError of %d", v, err, few)
+		}
+		var bad *schedule.VerifyError
+		if _, err := readInParts(wild{s}, z, 0, 3); !errors.As(err, &bad) || bad.Rank != 0 {
+			t.Errorf("%v: got %v, want a VerifyError of rank 0", v, err)
+		}
+	}
+}
+
+func readInParts(s schedule.Schedule, z schedule.Slicing, limit int64, parts int) (*schedule.Fleet, error) {
+	r := schedule.NewFleetReader(s, z, limit, parts)
+	var all sync.WaitGroup
+	for part := range max(parts, 1) {
+		all.Go(func() { r.Read(part) })
+	}
+	all.Wait()
+	return r.Fleet()
 }
 
 // wild sends to a rank that does not exist.

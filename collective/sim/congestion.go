@@ -66,7 +66,7 @@ func (t *traffic) stale() bool {
 }
 
 // enter puts a message on its way at a time that has come or will.
-func (x *stepper) enter(from int32, most float64, bytes int64, e event, op, slice int32, leaves Time) {
+func (x *stepper) enter(from int32, bytes int64, e *event, op, slice int32, leaves Time) {
 	t := x.traffic
 	slot := t.slot()
 	if !t.route(slot, x.f.Of(from), x.f.Of(e.rank)) {
@@ -75,8 +75,8 @@ func (x *stepper) enter(from int32, most float64, bytes int64, e event, op, slic
 		return
 	}
 	m := &t.transfers[slot]
-	m.from, m.bytes, m.e, m.op, m.slice = from, bytes, e, op, slice
-	m.most = x.bounded(slot, from, most)
+	m.from, m.bytes, m.e, m.op, m.slice = from, bytes, *e, op, slice
+	m.most = x.bounded(slot, from, x.m.classes[e.class].most(x.cfg))
 	m.began = leaves
 	c := t.conn[e.entry]
 	before := t.busy[c]
@@ -121,7 +121,7 @@ func (x *stepper) depart(slot int32, at Time) {
 	m := &x.traffic.transfers[slot]
 	m.began = max(m.began, at)
 	if m.began > x.q.now {
-		x.q.push(event{at: m.began, rank: m.from, entry: uint32(slot), kind: departs, rec: -1})
+		*x.q.room(m.began) = event{at: m.began, rank: m.from, entry: uint32(slot), kind: departs, rec: -1}
 		return
 	}
 	x.begin(slot)
@@ -191,7 +191,7 @@ func (x *stepper) schedule(slot int32) {
 	}
 	if at := m.ends(); m.due < 0 || at < m.due {
 		m.due = at
-		x.q.push(event{at: at, rank: m.from, entry: uint32(slot), kind: drained, rec: -1})
+		*x.q.room(at) = event{at: at, rank: m.from, entry: uint32(slot), kind: drained, rec: -1}
 	}
 }
 
@@ -240,7 +240,7 @@ func (x *stepper) deliver(slot int32, end Time) (next int32) {
 		r := &x.log.records[e.rec]
 		r.Leave, r.Arrive = m.began, e.at
 	}
-	x.push(e)
+	x.push(&e)
 	if m.next < 0 {
 		t.busy[t.conn[e.entry]] = -1
 	}

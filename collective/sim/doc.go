@@ -9,8 +9,8 @@
 //
 // # Time
 //
-// Time is counted in whole picoseconds. A run is one goroutine, and a function of its arguments: equal ones give the same
-// [Result.Digest] on every machine.
+// Time is counted in whole picoseconds. A run is one goroutine (schedules are read by one a processor), and a function of its
+// arguments: equal ones give the same [Result.Digest] on every machine.
 //
 // A message costs what [Cost] says (LogGPS): overheads of sender and receiver, which do one thing at a time each; a port's
 // gap and time a byte; latency. A rank has one port to the network and one inside its host, each way. By default

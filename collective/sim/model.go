@@ -108,7 +108,6 @@ type model struct {
 	copying Cost // of a local copy
 
 	override func(topology.Link) Cost
-	last     uint8 // class that was asked for last
 }
 
 type class struct {
@@ -141,32 +140,27 @@ func linkCost(l topology.Link) (Cost, error) {
 	return Cost{Latency: alpha, Gap: gap, PerByte: beta, Near: l.Level <= topology.Host}, nil
 }
 
-// class returns the number of the class of the link from a to b.
-func (m *model) class(a, b topology.Rank) (uint8, error) {
-	l := m.g.Link(a, b)
-	if n := len(m.classes); n > 0 && m.classes[m.last].link == l {
-		return m.last, nil
+// class returns the number of the class of a link.
+func (m *model) class(l topology.Link) (uint8, error) {
+	if c, ok := m.index[l]; ok {
+		return c, nil
 	}
-	c, ok := m.index[l]
-	if !ok {
-		if len(m.classes) == 256 {
-			return 0, &ModelError{"more than 256 different links"}
-		}
-		cost, err := linkCost(l)
-		if err != nil {
-			return 0, err
-		}
-		if m.override != nil {
-			cost = m.override(l)
-		}
-		if cost.Latency < 0 || cost.Overhead < 0 || cost.Gap < 0 || cost.PerByte < 0 || cost.Eager < 0 {
-			return 0, &ModelError{fmt.Sprintf("a negative cost: %+v", cost)}
-		}
-		c = uint8(len(m.classes))
-		m.classes = append(m.classes, class{l, cost})
-		m.index[l] = c
+	if len(m.classes) == maxClasses {
+		return 0, errClasses
 	}
-	m.last = c
+	cost, err := linkCost(l)
+	if err != nil {
+		return 0, err
+	}
+	if m.override != nil {
+		cost = m.override(l)
+	}
+	if cost.Latency < 0 || cost.Overhead < 0 || cost.Gap < 0 || cost.PerByte < 0 || cost.Eager < 0 {
+		return 0, &ModelError{fmt.Sprintf("a negative cost: %+v", cost)}
+	}
+	c := uint8(len(m.classes))
+	m.classes = append(m.classes, class{l, cost})
+	m.index[l] = c
 	return c, nil
 }
 

@@ -14,6 +14,13 @@ type event struct {
 	class uint8 // of the link
 }
 
+// set makes e what from is, word by word: it was written so just now, and a processor is held up where it reads in one what it wrote in
+// several.
+func (e *event) set(from *event) {
+	e.at, e.wire, e.rank, e.entry = from.at, from.wire, from.rank, from.entry
+	e.rec, e.lane, e.kind, e.class = from.rec, from.lane, from.kind, from.class
+}
+
 // A queue gives events back in the order of their times, and those of one time in the order in which they came. Times
 // must not lie before the one that was given back last.
 //
@@ -27,6 +34,9 @@ type queue struct {
 	levels [(63 + digit - 1) / digit]level
 	blocks []block
 	free   int32
+	// The block that took the latest event, and the event's time; below 0 since buckets were emptied.
+	b  int32
+	at Time
 }
 
 const (
@@ -50,33 +60,45 @@ type block struct {
 	ev   [blockLen]event
 }
 
-func newQueue() *queue { return &queue{free: -1} }
+func newQueue() *queue { return &queue{free: -1, b: -1} }
 
-func (q *queue) push(e event) {
+// room returns the place of a new event, to be filled in at once: it moves with the next call.
+func (q *queue) room(at Time) *event {
+	q.n++
+	if at == q.at && q.b >= 0 { // as the event before
+		if b := &q.blocks[q.b]; b.n < blockLen {
+			b.n++
+			return &b.ev[b.n-1]
+		}
+	}
 	k := 0
-	if x := uint64(e.at ^ q.now); x >= buckets {
+	if x := uint64(at ^ q.now); x >= buckets {
 		k = (bits.Len64(x) - 1) / digit
 	}
-	q.n++
-	q.levels[k].add(q, e, uint(uint64(e.at)>>(digit*k))%buckets)
+	b := q.levels[k].open(q, uint(uint64(at)>>(digit*k))%buckets)
+	q.at, q.b = at, b
+	x := &q.blocks[b]
+	x.n++
+	return &x.ev[x.n-1]
 }
 
-func (l *level) add(q *queue, e event, slot uint) {
+// open returns the last block of a bucket, which has room.
+func (l *level) open(q *queue, slot uint) int32 {
 	if l.used[slot>>6]&(1<<(slot&63)) == 0 {
 		l.used[slot>>6] |= 1 << (slot & 63)
 		l.some |= 1 << (slot >> 6)
 		b := q.block()
 		l.first[slot], l.last[slot] = b, b
+		return b
 	}
-	b := &q.blocks[l.last[slot]]
-	if b.n == blockLen {
+	b := l.last[slot]
+	if q.blocks[b].n == blockLen {
 		nb := q.block()
-		q.blocks[l.last[slot]].next = nb
+		q.blocks[b].next = nb
 		l.last[slot] = nb
-		b = &q.blocks[nb]
+		b = nb
 	}
-	b.ev[b.n] = e
-	b.n++
+	return b
 }
 
 func (q *queue) block() int32 {
@@ -110,6 +132,7 @@ func (l *level) lowest() (slot uint, ok bool) {
 // take appends all events of the earliest time, in the order in which they came. The queue must not be empty.
 func (q *queue) take(to []event) []event {
 	for {
+		q.b = -1
 		l := &q.levels[0]
 		slot, ok := l.lowest()
 		if !ok {
@@ -171,13 +194,10 @@ func (q *queue) deal(to []event) ([]event, bool) {
 			// The block may move while events are added.
 			next, n := q.blocks[b].next, q.blocks[b].n
 			for i := range n {
-				e := q.blocks[b].ev[i]
-				d := 0
-				if x := uint64(e.at ^ q.now); x >= buckets {
-					d = (bits.Len64(x) - 1) / digit
-				}
-				q.levels[d].add(q, e, uint(uint64(e.at)>>(digit*d))%buckets)
+				to := q.room(q.blocks[b].ev[i].at)
+				*to = q.blocks[b].ev[i]
 			}
+			q.n -= int(n)
 			q.release(b)
 			b = next
 		}

@@ -75,7 +75,7 @@ func New(g *topology.Graph, s schedule.Schedule, opts ...Option) (*Simulation, e
 	if m.model, err = newModel(g, cfg.override); err != nil {
 		return nil, err
 	}
-	if m.fleet, err = schedule.NewFleet(s, schedule.Slicing{}, cfg.limit); err != nil {
+	if m.fleet, err = read(s, cfg.limit); err != nil {
 		return nil, err
 	}
 	if err = m.classify(); err == nil && cfg.level == Congestion {
@@ -118,33 +118,6 @@ func (c *config) named() (ranks []topology.Rank) {
 	}
 	slices.Sort(ranks)
 	return ranks
-}
-
-// classify finds the cost of every entry's link.
-func (m *Simulation) classify() error {
-	f := m.fleet
-	m.class = make([]uint8, f.Entries())
-	for r := range int32(f.Ranks()) {
-		for l := range schedule.Lane(f.Lanes()) {
-			lc, base := f.Lane(r, l)
-			for i := range lc.Codes {
-				e := base + uint32(i)
-				if lc.Codes[i].Kind == schedule.Copy {
-					continue
-				}
-				from, to := topology.Rank(r), topology.Rank(f.Peer(e))
-				if l.In() {
-					from, to = to, from
-				}
-				c, err := m.model.class(from, to)
-				if err != nil {
-					return err
-				}
-				m.class[e] = c
-			}
-		}
-	}
-	return nil
 }
 
 // stepByEvents is up to how many steps a ring is run by events when every message is wanted.
@@ -249,7 +222,7 @@ func (m *Simulation) run(res *Result, size *sizes) error {
 		res.Finish[r] = x.actors[r].end
 		res.port(topology.Rank(r), x.actors[r].busy)
 	}
-	res.Tiers = x.tiers
+	res.Tiers = x.tiers()
 	if x.traffic != nil {
 		x.traffic.report(res)
 	}
@@ -289,7 +262,7 @@ func (m *Simulation) folded(res *Result, size *sizes, of []int32, classes int) e
 		res.Finish[r] = x.actors[c].end
 		res.port(topology.Rank(r), x.actors[c].busy)
 	}
-	res.Tiers = x.tiers
+	res.Tiers = x.tiers()
 	return nil
 }
 

@@ -81,8 +81,9 @@ func (x *stepper) stuck() error {
 	e := &StuckError{At: x.q.now, Left: x.left, Lost: x.lost}
 	start := place{rank: -1}
 	for r := range int32(len(x.actors)) {
+		m := x.f.Machine(r)
 		for l := range schedule.Lane(x.lanes) {
-			if !x.f.Ended(r, l) {
+			if !m.Ended(l) {
 				e.Ranks++
 				if start.rank < 0 {
 					start = place{r, l}
@@ -115,9 +116,10 @@ func (x *stepper) stuck() error {
 // wait returns what a lane waits for.
 func (x *stepper) wait(p place) (w Wait, next place, more bool) {
 	lc, base := x.f.Lane(p.rank, p.lane)
-	st, c, ok := x.f.Next(p.rank, p.lane)
+	m := x.f.Machine(p.rank)
+	st, c, ok := m.Next(p.lane)
 	if !ok { // all started: it waits for a peer to take what it sent
-		st, ok = x.f.Oldest(p.rank, p.lane)
+		st, ok = m.Oldest(p.lane)
 		if !ok {
 			return w, next, false
 		}
@@ -133,7 +135,7 @@ func (x *stepper) wait(p place) (w Wait, next place, more bool) {
 		w.Reason = fmt.Sprintf("is dead since %v", at)
 		return w, next, false
 	}
-	if _, _, ready := x.f.Ready(p.rank, p.lane); !ready {
+	if _, _, ready := m.Ready(p.lane); !ready {
 		l, i, _ := c.After(st.Op)
 		w.On, w.OnLane, w.OnOp = w.Rank, l, int(i)
 		w.Reason = fmt.Sprintf("waits for its own %v op %d", l, i)
