@@ -35,7 +35,8 @@ type Config struct {
 	// further, among this user's processes on this host. "" is "default".
 	Group string
 	// Transports are what this rank may use, best first. nil: all that this machine has; with a Peer also quic and tcp.
-	// For each peer the first that reaches it is used; of quic and tcp, the one that gets through: see transport/network.
+	// For each peer the first that reaches it is used. Of quic and tcp, nil has the quicker one; else the first that gets through:
+	// see transport/network.
 	// Ranks of one group should use the same.
 	Transports []transport.Transport
 	// Memory is where this rank's device blocks lie: a GPU's, from cudabridge. Ranks on one host that can reach each other's read it

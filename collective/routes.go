@@ -66,25 +66,31 @@ func memoryText(rank int, way string) string {
 	return fmt.Sprintf("  device memory of rank %d: %s\n", rank, way)
 }
 
-// routeText is a line for people, "" where there are no routes. Peers that are reached the best way are counted, the others
+// routeText is a line for people, "" where there are no routes. Peers with the same to say of their links are counted, single ones
 // named.
 func routeText(rank int, list []Route) string {
-	count := make(map[string]int)
-	var odd []string
+	type kind struct{ transport, said string }
+	peers := make(map[kind][]int)
 	for _, r := range list {
-		if said := strings.Trim(r.Why+"; "+r.Note, "; "); said == "" {
-			count[r.Transport]++
-		} else {
-			odd = append(odd, fmt.Sprintf("%s to rank %d (%s)", r.Transport, r.Peer, said))
-		}
+		k := kind{r.Transport, strings.Trim(r.Why+"; "+r.Note, "; ")}
+		peers[k] = append(peers[k], r.Peer)
 	}
-	var parts []string
-	for _, name := range slices.Sorted(maps.Keys(count)) {
-		noun := "peers"
-		if count[name] == 1 {
-			noun = "peer"
+	var parts, odd []string
+	for _, k := range slices.SortedFunc(maps.Keys(peers), func(a, b kind) int {
+		return cmp.Or(cmp.Compare(a.transport, b.transport), cmp.Compare(peers[a][0], peers[b][0]))
+	}) {
+		who := fmt.Sprintf("rank %d", peers[k][0])
+		switch n := len(peers[k]); {
+		case n > 1:
+			who = fmt.Sprintf("%d peers", n)
+		case k.said == "":
+			who = "1 peer"
 		}
-		parts = append(parts, fmt.Sprintf("%s to %d %s", name, count[name], noun))
+		if k.said == "" {
+			parts = append(parts, fmt.Sprintf("%s to %s", k.transport, who))
+		} else {
+			odd = append(odd, fmt.Sprintf("%s to %s (%s)", k.transport, who, k.said))
+		}
 	}
 	const shown = 8
 	if len(odd) > shown {

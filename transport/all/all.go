@@ -28,8 +28,8 @@ type Settings struct {
 	Logger *slog.Logger // nil: nothing is logged
 }
 
-// Network returns the transport between hosts for a process with an identity: quic, or tcp where that does not
-// reach a peer. RDMA is not among them, since nothing on its wire is encrypted: whoever trusts the network between the hosts
+// Network returns the transport between hosts for a process with an identity: tcp or quic, whichever is quicker to a peer (see
+// transport/network), or the one that reaches it. RDMA is not among them, since nothing on its wire is encrypted: whoever trusts the network between the hosts
 // chooses transport/rdma over what Network returns.
 func Network(id transport.Identity, s Settings) (transport.Transport, error) {
 	var q []quic.Option
@@ -49,7 +49,7 @@ func Network(id transport.Identity, s Settings) (transport.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return network.New([]network.Way{overQUIC, overTCP}, n...)
+	return network.New([]network.Way{overTCP, overQUIC}, n...)
 }
 
 // Combine returns ts with those that can take each other's place, quic and tcp, made one, at the place of the first

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ringtree/ringtree/transport"
+	"github.com/ringtree/ringtree/transport/internal/stripe"
 	"github.com/ringtree/ringtree/transport/internal/stripe/stripetest"
 	"github.com/ringtree/ringtree/transport/quic"
 	"github.com/ringtree/ringtree/transport/tcp"
@@ -40,6 +42,8 @@ type side struct {
 	cannot   bool                                // listen
 	spoil    func(addr string) string            // what the others hear of it; nil: the truth
 	conns    int
+	tcpFirst bool
+	far      bool // what TCP says of its path
 	options  []Option
 	identity transport.Identity
 }
@@ -65,7 +69,41 @@ func (s side) make() (transport.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New([]Way{overQUIC, overTCP}, s.options...)
+	ways := []Way{overQUIC, overTCP}
+	if s.far {
+		ways[1] = distant{overTCP}
+	}
+	if s.tcpFirst {
+		ways[0], ways[1] = ways[1], ways[0]
+	}
+	return New(ways, s.options...)
+}
+
+// A distant way has long paths, whose losses slow it.
+type distant struct{ Way }
+
+func (d distant) Carrier(ctx context.Context, name string, nonce stripe.Nonce) (stripe.Carrier, func(), error) {
+	c, free, err := d.Way.Carrier(ctx, name, nonce)
+	dial := c.Dial
+	c.Dial = func(ctx context.Context, place, id string, nonce stripe.Nonce) (stripe.Conn, error) {
+		conn, err := dial(ctx, place, id, nonce)
+		if err != nil {
+			return nil, err
+		}
+		return distantConn{conn}, nil
+	}
+	return c, free, err
+}
+
+type distantConn struct{ stripe.Conn }
+
+func (distantConn) Path() stripe.Path { return stripe.Path{RTT: 50 * time.Millisecond} }
+
+func (c distantConn) Flush() error {
+	if f, ok := c.Conn.(interface{ Flush() error }); ok {
+		return f.Flush()
+	}
+	return nil
 }
 
 // A deaf socket takes every packet and gives none: a firewall that drops without a word.
@@ -223,6 +261,54 @@ func TestAgreement(t *testing.T) {
 			}
 			if got := caps[0]; got.Via == "" || c.via != "" && (got.Via != c.via || got.Why != c.why) {
 				t.Errorf("got via %q because %q, want %q because %q", got.Via, got.Why, c.via, c.why)
+			}
+		})
+	}
+}
+
+// TCP that comes first is taken where it suits the path, else QUIC, unless it does not answer.
+func TestFit(t *testing.T) {
+	const suits, unfit, alone = "it takes the least processor time", "tcp would take losses", "nothing else answers"
+	closed, err := net.Listen("tcp", onLoopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := closed.Addr().String()
+	closed.Close()
+	instead := func(carrier, place string) func(string) string {
+		return func(addr string) string {
+			name, list, _ := strings.Cut(addr, "@")
+			places := strings.Split(list, ",")
+			for i, p := range places {
+				if strings.HasPrefix(p, carrier+"/") {
+					places[i] = carrier + "/" + place
+				}
+			}
+			return name + "@" + strings.Join(places, ",")
+		}
+	}
+	patient, hurried := []Option{HeadStart(never)}, []Option{HeadStart(50 * time.Millisecond)}
+	for _, c := range []struct {
+		name     string
+		side     side
+		via, why string // why begins so
+	}{
+		{"suits", side{options: patient}, "tcp", suits},
+		{"far", side{far: true, options: patient}, "quic", unfit},
+		{"far, and UDP is blocked", side{far: true, through: blocked, options: hurried}, "tcp", alone},
+		{"far, and UDP fails", side{far: true, spoil: instead("quic", "[::1]:9"), options: patient}, "tcp", alone},
+		{"far, and no UDP", side{far: true, cannot: true, options: patient}, "tcp", ""},
+		{"no TCP", side{spoil: instead("tcp", at), options: patient}, "quic", "tcp failed"},
+		{"suits, and UDP is blocked", side{through: blocked, options: patient}, "tcp", suits},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.side.tcpFirst = true
+			caps := exercise(t, pair(t, [2]side{c.side, c.side}))
+			for r, got := range caps {
+				if got.Via != c.via || !strings.HasPrefix(got.Why, c.why) || c.why == "" && got.Why != "" {
+					t.Errorf("rank %d: got via %q because %q, want %q because %q", r, got.Via, got.Why, c.via, c.why)
+				}
 			}
 		})
 	}

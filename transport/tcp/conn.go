@@ -25,9 +25,9 @@ func (t *Transport) secure(ctx context.Context, raw *net.TCPConn, want string, c
 	under := &records{TCPConn: raw}
 	c := &tlsConn{under: under}
 	if client {
-		c.Conn = tls.Client(under, stripe.ClientTLS(t.id, want))
+		c.Conn = tls.Client(under, negotiate(raw, stripe.ClientTLS(t.id, want)))
 	} else {
-		c.Conn = tls.Server(under, stripe.ServerTLS(t.id, want))
+		c.Conn = tls.Server(under, negotiate(raw, stripe.ServerTLS(t.id, want)))
 	}
 	if err := c.Conn.HandshakeContext(ctx); err != nil {
 		return nil, err

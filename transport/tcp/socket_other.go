@@ -12,3 +12,7 @@ import (
 func setSilentTimeout(*net.TCPConn, time.Duration) error { return nil }
 
 func setCongestion(*net.TCPConn, string) error { return errors.ErrUnsupported }
+
+func congestionOf(*net.TCPConn) string { return "" }
+
+func roundTrip(*net.TCPConn) time.Duration { return 0 }

@@ -16,8 +16,12 @@ const (
 	whyFailed             // what is better failed
 	whyBefore             // what is better did not reach this peer before
 	whyMissing            // what is better is not offered by both sides
+	whySteady             // it is the first, and suits the path: losses by chance do not slow it
+	whyShort              // or because the path is short
+	whyUnfit              // the first does not suit the path
+	whyAlone              // it is the first, does not suit the path, and nothing else answers
 
-	whyLast = whyMissing
+	whyLast = whyAlone
 )
 
 // text says it for people.
@@ -31,6 +35,14 @@ func (w why) text(better string, headStart time.Duration) string {
 		return better + " did not reach this peer before"
 	case whyMissing:
 		return better + " is not offered by both sides"
+	case whySteady:
+		return "it takes the least processor time, and losses by chance do not slow it: BBR on both sides"
+	case whyShort:
+		return fmt.Sprintf("it takes the least processor time, and a round trip less than %v", longPath)
+	case whyUnfit:
+		return better + " would take losses by chance for congestion: a long path, and BBR not on both sides"
+	case whyAlone:
+		return "nothing else answers, though losses by chance would slow it"
 	}
 	return ""
 }
@@ -79,7 +91,7 @@ func (m *Memory) note(id, carrier string, w why) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch w {
-	case whyBest:
+	case whyBest, whySteady, whyShort:
 		m.best++
 	case whySilent, whyFailed:
 		m.beaten++

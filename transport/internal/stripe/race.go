@@ -114,8 +114,9 @@ func (p *peer) candidates(first route) []candidate {
 	return all
 }
 
-// whyNow returns why a session has this carrier that is begun now. left is how many places of each carrier have not failed.
-func (p *peer) whyNow(carrier int, first route, left []atomic.Int32) why {
+// whyNow returns why a session has this carrier that is begun now. left is how many places of each carrier have not failed, and
+// unfit says that the first carrier has connected and does not suit the path.
+func (p *peer) whyNow(carrier int, first route, left []atomic.Int32, unfit bool) why {
 	switch {
 	case len(left) == 1:
 		return whyOnly
@@ -130,6 +131,8 @@ func (p *peer) whyNow(carrier int, first route, left []atomic.Int32) why {
 	switch {
 	case carrier == 0:
 		return whyBest
+	case unfit:
+		return whyUnfit
 	case !better:
 		return whyMissing
 	case silent:
@@ -149,7 +152,8 @@ type attempt struct {
 
 // race tries the candidates and returns the first that answers. When one fails, the next of its carrier starts at once, and
 // that of another carrier when nothing is left to wait for. They are greeted one at a time, so that the peer never accepts a
-// connection which this side gives up.
+// connection which this side gives up. A connection of the first carrier that does not suit its path lets the other carriers
+// start at once, and stands back until they have had the head start, or failed.
 func (p *peer) race(ctx context.Context, first route) (attempt, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -160,6 +164,29 @@ func (p *peer) race(ctx context.Context, first route) (attempt, error) {
 	}
 	results := make(chan attempt, len(all))
 	greeting := make(chan struct{}, 1)
+	var unfit atomic.Bool
+	stoodBack, alone := make(chan struct{}, len(all)), make(chan struct{})
+	// standBack waits where the first carrier has connected, and another one may suit the path better. It returns why the session is
+	// to have that carrier all the same, whyOnly if that is for the others to say.
+	standBack := func(c candidate, conn Conn) why {
+		if c.carrier != 0 || first.carrier == 0 || !p.alternatives() {
+			return whyOnly
+		}
+		w, fits := fit(conn)
+		if fits {
+			return w
+		}
+		unfit.Store(true)
+		stoodBack <- struct{}{}
+		patience := time.NewTimer(p.ep.cfg.HeadStart)
+		defer patience.Stop()
+		select {
+		case <-patience.C:
+		case <-alone:
+		case <-ctx.Done():
+		}
+		return w
+	}
 	try := func(c candidate) {
 		a := attempt{candidate: c}
 		a.conn, a.err = p.ep.cfg.Carriers[c.carrier].Dial(ctx, c.at, p.id, p.nonce)
@@ -168,9 +195,13 @@ func (p *peer) race(ctx context.Context, first route) (attempt, error) {
 			results <- a
 			return
 		}
+		w := standBack(c, a.conn)
 		select {
 		case greeting <- struct{}{}: // kept by who succeeds
-			a.route = route{c.carrier, p.whyNow(c.carrier, first, left)}
+			if w == whyOnly {
+				w = p.whyNow(c.carrier, first, left, unfit.Load())
+			}
+			a.route = route{c.carrier, w}
 			a.said, a.err = p.greet(ctx, a.conn, 0, a.route)
 			if a.err != nil {
 				left[c.carrier].Add(-1)
@@ -219,6 +250,17 @@ func (p *peer) race(ctx context.Context, first route) (attempt, error) {
 			if next < len(all) && (running == 0 || all[next].carrier == a.candidate.carrier) {
 				launch()
 			}
+			if alone != nil && others(left) == 0 {
+				close(alone)
+				alone = nil
+			}
+		case <-stoodBack:
+			rest := slices.DeleteFunc(all[next:], func(c candidate) bool { return c.carrier == 0 })
+			all = all[:next+len(rest)]
+			if len(rest) > 0 {
+				began = time.Now().Add(-rest[0].after)
+				timer.Reset(0)
+			}
 		case <-timer.C:
 			launch()
 		}
@@ -227,4 +269,12 @@ func (p *peer) race(ctx context.Context, first route) (attempt, error) {
 		return attempt{}, transport.ErrClosed
 	}
 	return attempt{}, errors.Join(errs...)
+}
+
+// others returns how many places of carriers behind the first have not failed.
+func others(left []atomic.Int32) (n int32) {
+	for i := range left[1:] {
+		n += left[1+i].Load()
+	}
+	return n
 }
