@@ -205,6 +205,13 @@ func (m *Simulation) run(res *Result, size *sizes) error {
 			return m.folded(res, size, of, classes)
 		}
 	}
+	if level == Classes {
+		if w := newWindows(m.fleet, m.model, cfg, m.class, size); w != nil && w.run() {
+			res.Method, res.Finish = ByWindows, make([]Time, res.Ranks)
+			w.account(res, nil)
+			return nil
+		}
+	}
 	x := newStepper(m.fleet, m.model, cfg, m.class, *size)
 	res.Method = "messages"
 	if x.traffic = m.traffic; x.traffic != nil {
@@ -251,13 +258,18 @@ func (m *Simulation) folded(res *Result, size *sizes, of []int32, classes int) e
 		}
 		class = append(class, m.class[lo:hi]...)
 	}
+	res.Method, res.Classes, res.Finish = "classes", classes, make([]Time, res.Ranks)
+	if w := newWindows(f, m.model, m.cfg, class, size); w != nil {
+		if w.weight = weight; w.run() {
+			w.account(res, of)
+			return nil
+		}
+	}
 	x := newStepper(f, m.model, m.cfg, class, *size)
 	x.weight = weight
 	if err := x.run(); err != nil {
 		return err
 	}
-	res.Method, res.Classes = "classes", classes
-	res.Finish = make([]Time, res.Ranks)
 	for r, c := range of {
 		res.Finish[r] = x.actors[c].end
 		res.port(topology.Rank(r), x.actors[c].busy)
