@@ -63,6 +63,7 @@ only examples/... -> examples/...: examples are mains, not a library
 only transport/p2p -> github.com/libp2p/...: peer identities reach the rest as values
 only transport/p2p -> github.com/multiformats/...: addresses of libp2p, text to the rest
 only transport/quic -> github.com/klauspost/reedsolomon/...: packets are repaired under QUIC and nowhere else
+only transport/tcp -> golang.org/x/crypto/...: one of the ciphers of TLS 1.3 is not in the standard library
 only transport/quic -> golang.org/x/net/...: quic-go names its messages by a type of x/net
 only transport/quic, transport/p2p -> github.com/quic-go/...: the TLS identity reaches transport/quic as a value
 only cudabridge, cudabridge/cudatest, cudabridge/nvml, transport/rdma -> C: the default build is pure Go

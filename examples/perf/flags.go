@@ -183,6 +183,7 @@ func parseFlags(args []string, getenv func(string) string) (*options, error) {
 	set.BoolVar(&o.perIter, "per_iter_timing", false, "")
 	set.BoolVar(&o.explain, "explain", false, "")
 	set.BoolVar(&o.staged, "staged", false, "")
+	set.BoolVar(&o.PlainData, "plaindata", false, "")
 	set.BoolVar(&o.bind, "bind", false, "")
 
 	if err := set.Parse(joinSwitch(args)); err != nil {

@@ -48,6 +48,7 @@ Who takes part
                              memory), quic or tcp (a network; both encrypted), rdma (a network with devices; data is not encrypted)
   -conns N                   quic and tcp: connections between two ranks, 1 to 32 (default 4); rdma: queue pairs a link, 1
                              to 16 (default 1)
+  -plaindata                 with -transport tcp: send data in clear, as rdma does; who takes part is proved all the same
   -invite N                  make a group of N ranks on a network, say how to join, and take part with -t ranks
   -join INVITATION           take part in the group of an invitation, with -t ranks; the other flags as its other processes
   -hosts N                   count the processes (with -np 1: the goroutines) as if on N hosts (default 1); with quic, tcp

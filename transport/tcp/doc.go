@@ -7,6 +7,14 @@
 // congestion control BBR, which connections ask for (see [Congestion]). Both ends learn whether the other has it; by that and
 // the round trip transport/network chooses between the two.
 //
+// Connections are those of TLS 1.3: crypto/tls makes them, and proves the identities; the records behind the handshake are
+// encrypted and decrypted here, straight from and to the memory of frames, by the ciphers of the standard library. [PlainData] leaves the payloads in
+// clear, [Plain] everything.
+//
+// On Linux, a rank that sends writes to the socket itself, and one that waits for a frame reads the sockets of its peer itself, without waiting, so
+// nobody has to be woken for either. Goroutines of the connections see to what is left when a socket is full, and to what comes while
+// a rank does something else. Elsewhere these goroutines do everything.
+//
 // A peer whose process dies is noticed at once, by the kernel's FIN or RST. A host that falls silent is noticed
 // after [SilentTimeout].
 package tcp

@@ -22,6 +22,8 @@ type Option func(*config)
 type config struct {
 	stripe.Settings
 	plain      bool
+	clear      bool
+	wrap       func(stripe.Conn) stripe.Conn // of tests; nil: nothing
 	listen     string
 	silent     time.Duration
 	congestion string
@@ -60,10 +62,21 @@ func Congestion(name string) Option { return func(c *config) { c.congestion = na
 // It must be equal in the whole group, and takes the place of the identity, which must then be empty.
 func Plain() Option { return func(c *config) { c.plain = true } }
 
+// PlainData sends the data in clear: the payloads of more than 4 KiB, which have connections of their own. Identities are proved on every
+// connection, by the handshake of TLS, and whatever else is said stays encrypted: small payloads and control, and what is sent before the connections for data are there. What that gives up:
+// everybody on the path can read the data, and who can put packets into the connections can change it. It saves the encryption where
+// the network belongs to its users, as RDMA does. It needs two connections at least, and must be equal in the whole group: a rank that
+// does otherwise is refused ([transport.RefusedSettings]).
+func PlainData() Option { return func(c *config) { c.clear = true } }
+
 func (c *config) check(identity bool) error {
 	switch {
 	case c.plain && identity:
 		return errors.New("an identity and Plain exclude each other")
+	case c.plain && c.clear:
+		return errors.New("Plain and PlainData exclude each other")
+	case c.clear && c.Settings.Conns == 1:
+		return errors.New("PlainData needs a connection for data beside that for control")
 	case c.silent < 100*time.Millisecond:
 		return fmt.Errorf("silent timeout of %v, want at least 100 ms", c.silent)
 	}

@@ -20,9 +20,9 @@ func negotiate(c *net.TCPConn, cfg *tls.Config) *tls.Config {
 }
 
 // Path lets transport/network choose between TCP and another way.
-func (c *tlsConn) Path() stripe.Path {
+func (c *conn) Path() stripe.Path {
 	return stripe.Path{
-		RTT:    roundTrip(c.under.TCPConn),
-		Steady: c.Conn.ConnectionState().NegotiatedProtocol == stripe.ALPN+steadySuffix,
+		RTT:    roundTrip(c.TCPConn),
+		Steady: c.protocol == stripe.ALPN+steadySuffix,
 	}
 }

@@ -26,6 +26,10 @@ func TestMain(m *testing.M) {
 			}
 			os.Exit(0)
 		}
+		if role == mirrorRole {
+			fmt.Fprintln(os.Stderr, "child:", mirror())
+			os.Exit(1)
+		}
 		if err := stripetest.Child(newTransport, role, os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "child:", err)
 			os.Exit(1)
@@ -69,7 +73,7 @@ func TestKilled(t *testing.T) {
 func TestStrangers(t *testing.T) { stripetest.Strangers(t, onTLS) }
 
 func TestDifferentSettings(t *testing.T) {
-	for name, other := range map[string]Option{"conns": Conns(2), "window": Window(9)} {
+	for name, other := range map[string]Option{"conns": Conns(2), "window": Window(9), "plain data": PlainData()} {
 		t.Run(name, func(t *testing.T) {
 			stripetest.Settings(t, onTLS, func(id transport.Identity) (transport.Transport, error) {
 				return New(id, onLoopback, other)

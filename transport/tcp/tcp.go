@@ -38,14 +38,14 @@ func New(id transport.Identity, options ...Option) (*Transport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tcp: %w", err)
 	}
-	t.caps = transport.Caps{Scope: transport.ScopeNetwork, Encrypted: !t.cfg.plain, Window: t.cfg.Settings.Window}
+	t.caps = transport.Caps{Scope: transport.ScopeNetwork, Encrypted: !t.cfg.plain && !t.cfg.clear, Window: t.cfg.Settings.Window}
 	return t, nil
 }
 
 // Name returns "tcp".
 func (t *Transport) Name() string { return "tcp" }
 
-// Caps returns the network scope, encrypted unless [Plain], by copy, with a window of [Window] frames.
+// Caps returns the network scope, encrypted unless [Plain] or [PlainData], by copy, with a window of [Window] frames.
 func (t *Transport) Caps() transport.Caps { return t.caps }
 
 // NewBell returns [transport.NewBell].
@@ -113,7 +113,7 @@ func (t *Transport) Carrier(ctx context.Context, name string, _ stripe.Nonce) (c
 	}
 	s := &server{transport: t, listener: listener.(*net.TCPListener), closed: make(chan struct{})}
 	c = stripe.Carrier{
-		Name: name, Places: places, Dial: t.dial, Stop: s.stop,
+		Name: name, Clear: t.cfg.clear, Places: places, Dial: t.dial, Stop: s.stop,
 		Start: func(serve func(stripe.Conn)) {
 			s.welcome = serve
 			s.accepting.Add(1)

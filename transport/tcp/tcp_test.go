@@ -1,10 +1,10 @@
 package tcp
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/ringtree/ringtree/transport"
+	"github.com/ringtree/ringtree/transport/internal/stripe"
 	"github.com/ringtree/ringtree/transport/transporttest"
 )
 
@@ -17,34 +17,44 @@ func newIdentity(t testing.TB) transport.Identity {
 	return id
 }
 
-// tlsAllocs is what crypto/tls allocates for a frame of 64 KiB: 24 bytes for each record that it reads.
-const tlsAllocs = 6
-
 // onLoopback keeps tests off the network.
 var onLoopback = ListenOn("127.0.0.1:0")
 
+// A waiting connection can only be waited for, as all can where the system is not Linux.
+type waiting struct{ stripe.Conn }
+
+func (w waiting) WriteBuffers(segments [][]byte) error { return w.Conn.(*conn).WriteBuffers(segments) }
+
+func (w waiting) Clear() { w.Conn.(*conn).Clear() }
+
+func wait(c *config) { c.wrap = func(c stripe.Conn) stripe.Conn { return waiting{c} } }
+
 func TestConformance(t *testing.T) {
-	for _, conns := range []int{1, 2, 4} {
-		for _, plain := range []bool{false, true} {
-			t.Run(fmt.Sprintf("conns=%d,plain=%v", conns, plain), func(t *testing.T) {
-				transporttest.Run(t, func(t testing.TB, n int) *transporttest.Group {
-					id, options := transport.Identity{}, []Option{onLoopback, Conns(conns)}
-					if plain {
-						options = append(options, Plain())
-					} else {
-						id = newIdentity(t)
-					}
-					tr, err := New(id, options...)
-					if err != nil {
-						t.Fatal(err)
-					}
-					g := transporttest.NewGroupAs(t, tr, n, id.ID)
-					if !plain {
-						g.Allocs = tlsAllocs
-					}
-					return g
-				})
+	for _, tc := range []struct {
+		name    string
+		plain   bool
+		options []Option
+	}{
+		{"conns=1", false, []Option{Conns(1)}},
+		{"conns=4", false, nil},
+		{"conns=1,plain", true, []Option{Conns(1), Plain()}},
+		{"conns=4,plain", true, []Option{Plain()}},
+		{"conns=4,plaindata", false, []Option{PlainData()}},
+		{"conns=2,wait", false, []Option{Conns(2), wait}},
+		{"conns=2,plaindata,wait", false, []Option{Conns(2), PlainData(), wait}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			transporttest.Run(t, func(t testing.TB, n int) *transporttest.Group {
+				var id transport.Identity
+				if !tc.plain {
+					id = newIdentity(t)
+				}
+				tr, err := New(id, append([]Option{onLoopback}, tc.options...)...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return transporttest.NewGroupAs(t, tr, n, id.ID)
 			})
-		}
+		})
 	}
 }

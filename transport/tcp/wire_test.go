@@ -81,8 +81,8 @@ func (tp *tap) close() {
 	tp.wg.Wait()
 }
 
-// tapped sends a payload through a tap, and returns the payload and what passed.
-func tapped(t *testing.T, tr *Transport, id string) (payload, seen []byte) {
+// tapped sends a payload through a tap, as often as again says, and returns the payload and what passed.
+func tapped(t *testing.T, tr *Transport, id string, size int, again func(payload, seen []byte) bool) (payload, seen []byte) {
 	g := transporttest.NewGroupAs(t, tr, 2, id)
 	name, target, _ := strings.Cut(g.Peers[1].Addr, "@")
 	tp := newTap(t, target)
@@ -92,23 +92,31 @@ func tapped(t *testing.T, tr *Transport, id string) (payload, seen []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	payload = make([]byte, 100_000)
-	rand.Read(payload)
-	if ok, err := a.Post(&transport.Header{Kind: transport.Data, Length: uint32(len(payload))}, payload); !ok {
-		t.Fatal(err)
-	}
 	b := g.Open(t, 1, 0, stripetest.LinkID)
-	var f *transport.Frame
-	if e := transporttest.Await(g.Bells[1], "a frame", func() bool { f, err = b.Poll(); return f != nil || err != nil }); e != nil {
-		t.Fatal(e)
+	payload = make([]byte, size)
+	rand.Read(payload)
+	for {
+		if ok, err := a.Post(&transport.Header{Kind: transport.Data, Length: uint32(len(payload))}, payload); !ok {
+			t.Fatal(err)
+		}
+		var f *transport.Frame
+		if e := transporttest.Await(g.Bells[1], "a frame", func() bool { f, err = b.Poll(); return f != nil || err != nil }); e != nil {
+			t.Fatal(e)
+		}
+		if err != nil || !bytes.Equal(f.Payload, payload) {
+			t.Fatalf("the payload did not arrive: %v", err)
+		}
+		b.Release()
+		if e := transporttest.Await(g.Bells[0], "the frame to be written", func() bool { return a.Completed() > 0 }); e != nil {
+			t.Fatal(e)
+		}
+		tp.mu.Lock()
+		seen = bytes.Clone(tp.seen)
+		tp.mu.Unlock()
+		if again == nil || !again(payload, seen) {
+			return payload, seen
+		}
 	}
-	if err != nil || !bytes.Equal(f.Payload, payload) {
-		t.Fatalf("the payload did not arrive: %v", err)
-	}
-	b.Release()
-	tp.mu.Lock()
-	defer tp.mu.Unlock()
-	return payload, bytes.Clone(tp.seen)
 }
 
 // inClear returns whether any 16 bytes of payload, at any offset, are in seen.
@@ -131,18 +139,33 @@ func TestNothingInClear(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	payload, seen := tapped(t, tr, id.ID)
+	payload, seen := tapped(t, tr, id.ID, 100_000, nil)
 	if len(seen) < len(payload) {
 		t.Fatalf("the tap saw %d bytes, want at least the %d of the payload", len(seen), len(payload))
 	}
 	if inClear(payload, seen) {
 		t.Error("the payload is on the wire in clear")
 	}
+	// Large payloads of PlainData are, as soon as there are connections for them, and small ones are not.
+	if tr, err = New(id, onLoopback, PlainData()); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(transporttest.Patience)
+	payload, seen = tapped(t, tr, id.ID, 100_000, func(payload, seen []byte) bool {
+		return time.Now().Before(deadline) && !bytes.Contains(seen, payload[1000:1016])
+	})
+	if !inClear(payload, seen) {
+		t.Error("with PlainData, the tap does not find the payload")
+	}
+	times := 0
+	if payload, seen = tapped(t, tr, id.ID, 4096, func(_, _ []byte) bool { times++; return times < 50 }); inClear(payload, seen) {
+		t.Error("with PlainData, a small payload is on the wire in clear")
+	}
 	// The tap can tell.
 	if tr, err = New(transport.Identity{}, onLoopback, Plain()); err != nil {
 		t.Fatal(err)
 	}
-	if payload, seen = tapped(t, tr, ""); !inClear(payload, seen) {
+	if payload, seen = tapped(t, tr, "", 100_000, nil); !inClear(payload, seen) {
 		t.Error("without TLS, the tap does not find the payload")
 	}
 }
@@ -217,6 +240,8 @@ func TestNewErrors(t *testing.T) {
 		"no identity":         {},
 		"half an identity":    {id: transport.Identity{ID: "x"}},
 		"identity and plain":  {id: id, options: []Option{Plain()}},
+		"plain twice":         {options: []Option{Plain(), PlainData()}},
+		"plain data alone":    {id: id, options: []Option{PlainData(), Conns(1)}},
 		"no connection":       {id: id, options: []Option{Conns(0)}},
 		"window":              {id: id, options: []Option{Window(-1)}},
 		"dial timeout":        {id: id, options: []Option{DialTimeout(-1)}},

@@ -16,15 +16,17 @@ import (
 type Flags struct {
 	Transport string             // one of [Names]; "": auto
 	Conns     int                // connections between two ranks over a network; 0: the transport's default
+	PlainData bool               // tcp sends data in clear
 	Invite    int                // ranks of the group that this process invites to; 0: none
 	Join      string             // invitation
 	Job       *membership.Launch // place in a launcher's job; nil: none
 }
 
-// Add adds -transport, -conns, -invite and -join to a flag set.
+// Add adds -transport, -conns, -plaindata, -invite and -join to a flag set.
 func (f *Flags) Add(set *flag.FlagSet) {
 	set.StringVar(&f.Transport, "transport", "auto", "`name` of the transport: auto (the best that reaches each peer), mem (with -np 1), shm, quic, tcp or rdma")
 	set.IntVar(&f.Conns, "conns", 0, "`connections` between two ranks by quic or tcp; 0: 4")
+	set.BoolVar(&f.PlainData, "plaindata", false, "with -transport tcp: send data in clear; who takes part is proved all the same")
 	set.IntVar(&f.Invite, "invite", 0, "make a group of so many `ranks` on any machines, this process's among them, and print the invitation")
 	set.StringVar(&f.Join, "join", "", "take part in the group of an `invitation`")
 }
@@ -69,6 +71,10 @@ func (f *Flags) Check(processes, threads int) error {
 	switch {
 	case f.Conns < 0 || f.Conns > 32:
 		return fmt.Errorf("-conns: %d is not a number from 0 to 32", f.Conns)
+	case f.PlainData && f.Transport != "tcp":
+		return errors.New("-plaindata is for -transport tcp")
+	case f.PlainData && f.Conns == 1:
+		return errors.New("-plaindata needs two connections at least: one is for control, and encrypted")
 	case f.Invite < 0:
 		return fmt.Errorf("-invite: %d is not a number of ranks", f.Invite)
 	case f.Invite > 0 && f.Join != "":
@@ -88,7 +94,7 @@ func (f *Flags) Check(processes, threads int) error {
 // Meet makes the process's transports and, where it invites, the invitation, which it prints on terminal for the program
 // of that name. inside adds shared memory within hosts to quic and tcp.
 func (f *Flags) Meet(ctx context.Context, program string, inside bool, terminal io.Writer) (*Links, error) {
-	l, err := Open(ctx, f.Transport, f.Conns, f.Distant(), inside)
+	l, err := Open(ctx, f.Transport, Wire{f.Conns, f.PlainData}, f.Distant(), inside)
 	if err != nil {
 		return nil, err
 	}

@@ -45,10 +45,16 @@ type Links struct {
 	flags Flags
 }
 
-// Open makes the transports of that name, with conns connections a peer (0: as many as the transport likes). "auto" is
+// A Wire says how ranks are connected over a network.
+type Wire struct {
+	Conns     int  // connections a peer; 0: as many as the transport likes
+	PlainData bool // tcp sends data in clear
+}
+
+// Open makes the transports of that name, with a network's connections as w has them. "auto" is
 // what works on one host, and with network also quic and tcp; each of those two, and rdma, by itself
 // has shared memory inside a host beside it when inside is set.
-func Open(ctx context.Context, name string, conns int, network, inside bool) (*Links, error) {
+func Open(ctx context.Context, name string, w Wire, network, inside bool) (*Links, error) {
 	l := &Links{}
 	network = network || name == "quic" || name == "tcp" || name == "rdma"
 	if network {
@@ -58,14 +64,14 @@ func Open(ctx context.Context, name string, conns int, network, inside bool) (*L
 		}
 		l.Peer = h
 	}
-	if err := l.pick(name, conns, network, inside); err != nil {
+	if err := l.pick(name, w, network, inside); err != nil {
 		_ = l.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *Links) pick(name string, conns int, network, inside bool) error {
+func (l *Links) pick(name string, w Wire, network, inside bool) error {
 	if name == "" {
 		name = "auto"
 	}
@@ -89,33 +95,36 @@ func (l *Links) pick(name string, conns int, network, inside bool) error {
 	if !network {
 		return nil
 	}
-	far, err := l.far(name, conns)
+	far, err := l.far(name, w)
 	l.Transports = append(l.Transports, far...)
 	return err
 }
 
 // far returns the transports between hosts, if any.
-func (l *Links) far(name string, conns int) ([]transport.Transport, error) {
+func (l *Links) far(name string, w Wire) ([]transport.Transport, error) {
 	id := l.Peer.Identity()
 	var t transport.Transport
 	var err error
 	switch name {
 	case "quic":
 		var options []quic.Option
-		if conns > 0 {
-			options = append(options, quic.Conns(conns))
+		if w.Conns > 0 {
+			options = append(options, quic.Conns(w.Conns))
 		}
 		t, err = quic.New(id, options...)
 	case "tcp":
 		var options []tcp.Option
-		if conns > 0 {
-			options = append(options, tcp.Conns(conns))
+		if w.Conns > 0 {
+			options = append(options, tcp.Conns(w.Conns))
+		}
+		if w.PlainData {
+			options = append(options, tcp.PlainData())
 		}
 		t, err = tcp.New(id, options...)
 	case "rdma":
-		t, err = overRDMA(id, conns)
+		t, err = overRDMA(id, w.Conns)
 	case "auto":
-		t, err = all.Network(id, all.Settings{Conns: conns})
+		t, err = all.Network(id, all.Settings{Conns: w.Conns})
 	default:
 		return nil, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ringtree/ringtree/transport"
@@ -40,6 +41,24 @@ type Conn interface {
 // A vectored Conn writes several slices in one system call.
 type vectored interface {
 	WriteBuffers(segments [][]byte) error
+}
+
+// A prompt Conn does without waiting what can be done at once, so that who sends or waits for a frame can do it himself. Nobody has to
+// be woken for it.
+type prompt interface {
+	// TryRead reads what has come, into a, and what is beyond it into b. 0 and nil: nothing has come. It may use the capacity
+	// of a behind its length.
+	TryRead(a, b []byte) (int, error)
+	// TryWrite writes segments, behind what it has kept of earlier ones, and uses them up. It returns the rest, which comes first the next
+	// time, and whether nothing is left, neither here nor there.
+	TryWrite(segments [][]byte) (rest [][]byte, done bool, err error)
+	// SyscallConn says when it is worth while to try again.
+	SyscallConn() (syscall.RawConn, error)
+}
+
+// A clearable Conn can stop encrypting, in both directions, after what has been read and written so far.
+type clearable interface {
+	Clear()
 }
 
 // A flusher is a Conn that collects what is written until Flush.
@@ -120,6 +139,8 @@ type Carrier struct {
 	// Silent is how long a peer may say nothing before it counts as lost; 0 leaves that to the connections. It
 	// must be equal in the whole group.
 	Silent time.Duration
+	// Clear makes the connections but the first go on in clear when they have been greeted. It must be equal in the whole group.
+	Clear bool
 	// Places are the host:port at which the carrier accepts connections, best first.
 	Places []string
 	// Dial connects to one of the peer's places, and fails with a [*transport.IdentityError] when who

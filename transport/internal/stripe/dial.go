@@ -144,7 +144,7 @@ func (p *peer) greet(ctx context.Context, conn Conn, index int, r route) (answer
 		index: uint8(index), conns: uint8(e.cfg.Conns), window: uint16(e.cfg.Window),
 		from: uint32(e.cfg.Rank), to: uint32(p.rank), fromNonce: e.cfg.Nonce, toNonce: p.nonce,
 		session: p.offer, group: e.group, silent: uint32(e.cfg.Carriers[r.carrier].Silent.Milliseconds()),
-		why: r.why,
+		why: r.why, clear: e.cfg.Carriers[r.carrier].Clear,
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	var said answer

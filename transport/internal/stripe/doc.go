@@ -10,6 +10,10 @@
 //	             ^                                                                                    |
 //	             +------------------ credit: frames released so far <---------------------------------+
 //
+// A connection that can be tried without waiting (over TCP, on Linux) is written to by whoever posts, and read by the rank
+// that polls its link in vain: the writer and the reader are locks, and the goroutines that wait for the socket only see to what those
+// who were there did not do. Others are written and read by the goroutines.
+//
 // Flow control is by credit: at most window frames of a link are posted and not yet released by the peer, so
 // the receiver has a slot for whatever arrives, its readers never wait, and no link can block another. A
 // credit is a running count, which rides on every frame of the other direction and goes alone only when the

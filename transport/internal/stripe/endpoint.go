@@ -247,7 +247,7 @@ func (e *Endpoint) judge(h *hello, id string, carrier int) (*peer, answer) {
 		return nil, answer(transport.RefusedGroup)
 	case int(h.to) != e.cfg.Rank || h.toNonce != e.cfg.Nonce:
 		return nil, answer(transport.RefusedGone)
-	case int(h.conns) != e.cfg.Conns || int(h.window) != e.cfg.Window || int64(h.silent) != e.cfg.Carriers[carrier].Silent.Milliseconds():
+	case int(h.conns) != e.cfg.Conns || int(h.window) != e.cfg.Window || int64(h.silent) != e.cfg.Carriers[carrier].Silent.Milliseconds() || h.clear != e.cfg.Carriers[carrier].Clear:
 		return nil, answer(transport.RefusedSettings)
 	}
 	p := e.peers[h.fromNonce]

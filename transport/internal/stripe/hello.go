@@ -49,6 +49,7 @@ type hello struct {
 	group        [32]byte // hash of its name
 	silent       uint32   // timeout in milliseconds
 	why          why      // this carrier
+	clear        bool     // Carrier.Clear
 }
 
 func (h *hello) append(b []byte) []byte {
@@ -57,7 +58,7 @@ func (h *hello) append(b []byte) []byte {
 	b = le.AppendUint16(b, version)
 	b = append(b, h.index, h.conns)
 	b = le.AppendUint16(b, h.window)
-	b = append(b, byte(h.why), 0)
+	b = append(b, byte(h.why), flag(h.clear))
 	b = le.AppendUint32(b, h.from)
 	b = le.AppendUint32(b, h.to)
 	b = append(b, h.fromNonce[:]...)
@@ -66,6 +67,13 @@ func (h *hello) append(b []byte) []byte {
 	b = append(b, h.group[:]...)
 	b = le.AppendUint32(b, h.silent)
 	return append(b, 0, 0, 0, 0, 0, 0, 0, 0)
+}
+
+func flag(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 // parse reads h from b. It fails with a [*transport.FrameError] when that is no hello, and with a
@@ -81,9 +89,9 @@ func (h *hello) parse(b []byte) error {
 	*h = hello{
 		index: b[6], conns: b[7], window: le.Uint16(b[8:]), from: le.Uint32(b[12:]), to: le.Uint32(b[16:]),
 		fromNonce: Nonce(b[20:]), toNonce: Nonce(b[28:]), session: [16]byte(b[36:]), group: [32]byte(b[52:]), silent: le.Uint32(b[84:]),
-		why: why(b[10]),
+		why: why(b[10]), clear: b[11] == 1,
 	}
-	reserved := b[11]
+	reserved := b[11] &^ 1
 	for _, c := range b[88:helloSize] {
 		reserved |= c
 	}

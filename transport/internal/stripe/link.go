@@ -106,6 +106,7 @@ func (l *link) Post(h *transport.Header, payload []byte) (bool, error) {
 	s := &l.out[seq%uint64(len(l.out))]
 	if s.state != slotFree || seq-l.granted >= uint64(len(l.out)) {
 		l.mu.Unlock()
+		l.peer.look(l) // for a credit
 		return false, nil
 	}
 	s.state, s.seq, s.header = slotQueued, seq, *h
@@ -119,8 +120,10 @@ func (l *link) Post(h *transport.Header, payload []byte) (bool, error) {
 	l.posted++
 	l.advance()
 	// Before anybody can close the link, so that the frame is ahead of the goodbye.
-	l.peer.pick(len(payload)).enqueue(entry{l, seq, len(payload)})
+	w := l.peer.pick(len(payload))
+	w.enqueue(entry{l, seq, len(payload)})
 	l.mu.Unlock()
+	w.push()
 	return true, nil
 }
 
@@ -150,7 +153,10 @@ func (l *link) Offer([]byte) bool { return false }
 // Quiet returns true: the peer cannot write here.
 func (l *link) Quiet() bool { return true }
 
-func (l *link) Completed() uint64 { return l.completed.Load() }
+func (l *link) Completed() uint64 {
+	l.peer.help()
+	return l.completed.Load()
+}
 
 // take begins the writing of a frame. It returns false when the frame has been dropped since it was queued.
 func (l *link) take(seq uint64) (h transport.Header, payload []byte, ok bool) {
@@ -246,7 +252,9 @@ func (l *link) credit() {
 		return
 	}
 	if l.crediting.CompareAndSwap(false, true) {
-		l.peer.wires[0].control(control{kindCredit, l})
+		w := l.peer.wires[0]
+		w.control(control{kindCredit, l})
+		w.push()
 	}
 }
 
@@ -270,6 +278,9 @@ func (l *link) Poll() (*transport.Frame, error) {
 	}
 	taken := l.released.Load()
 	s := &l.in[taken%uint64(len(l.in))]
+	if s.full.Load() != taken+1 && l.remote.Load() == nil {
+		l.peer.look(l)
+	}
 	if s.full.Load() != taken+1 {
 		end := l.remote.Load()
 		if end == nil {
@@ -286,6 +297,12 @@ func (l *link) Poll() (*transport.Frame, error) {
 	l.frame.Header, l.frame.Payload = s.header, s.payload
 	l.held = true
 	return &l.frame, nil
+}
+
+// next reports whether the next frame for the owner is there.
+func (l *link) next() bool {
+	taken := l.released.Load()
+	return l.in[taken%uint64(len(l.in))].full.Load() == taken+1
 }
 
 func (l *link) Release() {
@@ -335,7 +352,9 @@ func (l *link) finish(how kind, reason []byte) {
 	l.endKind, l.reason, l.endFinal = how, reason, l.posted-l.dropped
 	l.ended.Store(true)
 	l.mu.Unlock()
-	l.peer.wires[0].control(control{how, l})
+	w := l.peer.wires[0]
+	w.control(control{how, l})
+	w.push()
 	l.peer.ep.bell.Ring() // the owner may sleep while another goroutine ends its link
 	l.peer.reap(l)
 }

@@ -144,7 +144,16 @@ func (p *peer) attach(index int, conn Conn) {
 		conn.Close()
 		return
 	}
-	w.conn, w.in.Reader = conn, conn
+	w.conn = conn
+	if c, ok := conn.(prompt); ok {
+		// An error is the connection's, which is waited for then, and says so.
+		if raw, err := c.SyscallConn(); err == nil {
+			w.prompt, w.readiness = c, raw
+		}
+	}
+	if c, ok := conn.(clearable); ok && index > 0 && p.ep.cfg.Carriers[p.route.Load().carrier].Clear {
+		c.Clear()
+	}
 	w.attached.Store(true)
 	p.readers++
 	leaving := p.leaving

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"sync/atomic"
 	"time"
 )
 
@@ -31,20 +29,6 @@ func beatOf(silent time.Duration) time.Duration { return min(silent/beats, beatT
 // when the host says that it is not, and false when it has said nothing in time.
 type asker interface {
 	Refused(ctx context.Context) bool
-}
-
-// A meter counts the reads of a connection that returned something.
-type meter struct {
-	io.Reader
-	reads atomic.Uint64
-}
-
-func (m *meter) Read(b []byte) (int, error) {
-	n, err := m.Reader.Read(b)
-	if n > 0 {
-		m.reads.Add(1)
-	}
-	return n, err
 }
 
 // A pulse is what an endpoint knows of a peer's being alive.
@@ -108,7 +92,7 @@ func (e *Endpoint) watch(carrier int) {
 func (p *peer) heard() (reads uint64) {
 	for _, w := range p.wires {
 		if w.attached.Load() {
-			reads += w.in.reads.Load()
+			reads += w.intake.reads.Load()
 		}
 	}
 	return reads
@@ -129,6 +113,7 @@ func (p *peer) beat() (silent int, gone bool) {
 	q := &p.pulse
 	if sent == q.sent && first.pulsing.CompareAndSwap(false, true) {
 		first.control(control{kind: kindPulse})
+		first.rouse()
 	}
 	q.sent = sent
 	if q.refused {

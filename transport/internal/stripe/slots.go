@@ -13,6 +13,9 @@ var (
 	kept    = [...]int{256, 64, DefaultWindow, 64} // slots
 )
 
+// slack is how much more memory a payload has than it may be long: room for the type of a TLS record, which is decrypted in place.
+const slack = 1
+
 // A pool is safe for concurrent use.
 type pool struct {
 	mu   sync.Mutex
@@ -33,13 +36,13 @@ func (p *pool) get(n int) []byte {
 		p.free[c] = p.free[c][:last]
 		return b[:n]
 	}
-	return make([]byte, n, classes[c])
+	return make([]byte, n, classes[c]+slack)
 }
 
 // put takes back what get returned.
 func (p *pool) put(b []byte) {
 	c := 0
-	for cap(b) > classes[c] {
+	for cap(b) > classes[c]+slack {
 		c++
 	}
 	p.mu.Lock()

@@ -1,11 +1,11 @@
 package stripe
 
 import (
-	"bufio"
 	"fmt"
-	"io"
+	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/ringtree/ringtree/transport"
 )
@@ -16,6 +16,7 @@ const (
 	writeBytes    = 256 << 10
 	writeSegments = 64
 	arenaSize     = 64 << 10
+	arenaOrders   = writeSegments * (messageSize + transport.MaxReason) // of that, for control messages
 	readBuffer    = 16 << 10
 )
 
@@ -39,12 +40,16 @@ type wire struct {
 	// taken is set when a connection has been chosen for this place; under peer.mu.
 	taken bool
 	// attached says that conn is there and its writer runs.
-	attached atomic.Bool
-	conn     Conn
-	in       meter         // of conn
-	sent     atomic.Uint64 // writes
-	pulsing  atomic.Bool   // a pulse is queued
-	queued   atomic.Int64  // bytes of the queued frames
+	attached  atomic.Bool
+	conn      Conn
+	prompt    prompt          // conn; nil if it has to be waited for
+	readiness syscall.RawConn // of prompt
+	intake    intake
+	sent      atomic.Uint64 // writes
+	pulsing   atomic.Bool   // a pulse is queued
+	queued    atomic.Int64  // bytes of the queued frames
+	// unfinished says that a turn left something which was begun.
+	unfinished atomic.Bool
 
 	mu       sync.Mutex
 	controls []control
@@ -54,42 +59,46 @@ type wire struct {
 	sleeping bool
 	wake     chan struct{}
 
-	// The writer's own.
+	turnMu sync.Mutex // of who writes: the writer's goroutine, or whoever queues something; before mu
+
+	// Under turnMu.
+	err     error // why nothing is written any more
 	batch   []entry
 	orders  []control
 	arena   []byte
 	start   int // of the part of arena that is in no segment yet
 	segs    [][]byte
-	writing []entry
+	left    [][]byte // of segs, to be written
+	writing []entry  // what is in segs
+	over    bool     // the bye is in segs, or written
 }
 
 func newWire(p *peer, index int) *wire {
 	return &wire{peer: p, index: index, wake: make(chan struct{}, 1)}
 }
 
-// enqueue adds a frame. It never blocks: the window of each link bounds the queue.
+// enqueue adds a frame, which the next push or rouse sends. It never blocks: the window of each link bounds the queue.
 func (w *wire) enqueue(e entry) {
 	w.queued.Add(int64(e.size) + frameSize)
 	w.mu.Lock()
 	w.frames = append(w.frames, e)
-	w.rouse()
+	w.mu.Unlock()
 }
 
-// control adds a message that overtakes frames.
+// control adds a message that overtakes frames, which the next push or rouse sends.
 func (w *wire) control(c control) {
 	w.mu.Lock()
-	if w.stopped { // there is nobody to tell, and the session outlives its links
-		w.mu.Unlock()
-		return
+	if !w.stopped { // else there is nobody to tell, and the session outlives its links
+		w.controls = append(w.controls, c)
 	}
-	w.controls = append(w.controls, c)
-	w.rouse()
+	w.mu.Unlock()
 }
 
 // sayBye makes the writer end with a bye, when all that is queued is written.
 func (w *wire) sayBye(mask uint32) {
 	w.mu.Lock()
 	w.bye = mask
+	w.mu.Unlock()
 	w.rouse()
 }
 
@@ -97,11 +106,13 @@ func (w *wire) sayBye(mask uint32) {
 func (w *wire) stop() {
 	w.mu.Lock()
 	w.stopped, w.controls, w.frames = true, nil, nil
+	w.mu.Unlock()
 	w.rouse()
 }
 
-// rouse wakes the writer if it sleeps, and unlocks mu.
+// rouse wakes the writer's goroutine if it sleeps.
 func (w *wire) rouse() {
+	w.mu.Lock()
 	sleeping := w.sleeping
 	w.sleeping = false
 	w.mu.Unlock()
@@ -110,36 +121,77 @@ func (w *wire) rouse() {
 	}
 }
 
-// next waits for something to write, and takes it into batch and orders. It returns false when the writer is
-// to end, with the bye that is to be said before, if any.
-func (w *wire) next() (bye uint32, more bool) {
+// push writes what is queued at once, as far as the connection takes it; the writer's goroutine sees to the rest. So nobody has to be woken
+// where a connection has room. It must not be called with a lock that a link or a peer has.
+func (w *wire) push() {
+	if !w.attached.Load() || w.prompt == nil {
+		w.rouse()
+		return
+	}
+	if !w.turnMu.TryLock() {
+		return // who has it looks again afterwards
+	}
+	done, err := w.turn()
+	w.turnMu.Unlock()
+	if err != nil {
+		w.peer.lose(fmt.Errorf("connection %d: %w", w.index, err))
+	}
+	if !done || w.busy() {
+		w.rouse()
+	}
+}
+
+// busy reports whether something is queued.
+func (w *wire) busy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.controls) > 0 || len(w.frames) > 0 || w.bye != 0
+}
+
+// rest waits for something to write. It returns false when the writer is to end.
+func (w *wire) rest() bool {
 	for {
 		w.mu.Lock()
 		switch {
 		case w.stopped:
 			w.mu.Unlock()
-			return 0, false
-		case len(w.controls) > 0 || len(w.frames) > 0:
-			n := min(len(w.controls), writeSegments)
-			w.orders = append(w.orders[:0], w.controls[:n]...)
-			w.controls = dequeue(w.controls, n)
-			n, bytes := 0, 0
-			for n < len(w.frames) && n < writeSegments/2 && (bytes == 0 || bytes+w.frames[n].size <= writeBytes) {
-				bytes += w.frames[n].size + frameSize
-				n++
-			}
-			w.batch = append(w.batch[:0], w.frames[:n]...)
-			w.frames = dequeue(w.frames, n)
+			return false
+		case len(w.controls) > 0 || len(w.frames) > 0 || w.bye != 0 || w.unfinished.Load():
 			w.mu.Unlock()
-			return 0, true
-		case w.bye != 0:
-			w.mu.Unlock()
-			return w.bye, false
+			return true
 		}
 		w.sleeping = true
 		w.mu.Unlock()
 		<-w.wake
 	}
+}
+
+// next takes something to write into batch and orders. When there is nothing more, it returns the bye that is to be said, if it is time.
+func (w *wire) next() (bye uint32, more bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.stopped:
+		return 0, false
+	case len(w.controls) > 0 || len(w.frames) > 0:
+		n := min(len(w.controls), writeSegments)
+		w.orders = append(w.orders[:0], w.controls[:n]...)
+		w.controls = dequeue(w.controls, n)
+		// Segments point into the arena, so it does not grow.
+		n, bytes, arena := 0, 0, arenaOrders
+		for n < len(w.frames) && n < writeSegments/2 && arena+frameSize+small <= arenaSize && (bytes == 0 || bytes+w.frames[n].size <= writeBytes) {
+			size := w.frames[n].size
+			bytes += size + frameSize
+			if arena += frameSize; size <= small {
+				arena += size
+			}
+			n++
+		}
+		w.batch = append(w.batch[:0], w.frames[:n]...)
+		w.frames = dequeue(w.frames, n)
+		return 0, true
+	}
+	return w.bye, false
 }
 
 // dequeue drops the first n of a queue, and keeps its memory.
@@ -149,55 +201,96 @@ func dequeue[T any](q []T, n int) []T {
 	return q[:rest]
 }
 
-// write is the writer: it runs until the session ends, and returns what went wrong.
+// write is the writer's goroutine: it runs until the session ends, and returns what went wrong.
 func (w *wire) write() error {
-	w.arena = make([]byte, 0, arenaSize)
-	for {
-		bye, more := w.next()
-		if !more {
-			if bye == 0 {
-				return nil
-			}
-			m := message{kind: kindBye, length: bye}
-			w.arena = m.append(w.arena[:0])
-			w.cut()
-			return w.flush()
+	defer w.abandon()
+	var done, over bool
+	var err error
+	turn := func(uintptr) bool {
+		w.turnMu.Lock()
+		defer w.turnMu.Unlock()
+		done, err = w.turn()
+		over = done && w.over
+		return done
+	}
+	for w.rest() {
+		if w.prompt == nil {
+			turn(0)
+		} else if e := w.readiness.Write(turn); err == nil {
+			err = e
 		}
-		for _, c := range w.orders {
-			w.order(c)
-		}
-		for i, e := range w.batch {
-			w.batch[i] = entry{}
-			h, payload, ok := e.link.take(e.seq)
-			if !ok {
-				w.queued.Add(-int64(e.size) - frameSize)
-				continue
-			}
-			w.writing = append(w.writing, e)
-			m := message{kind: kindFrame, link: e.link.id, seq: e.seq, credit: e.link.tell()}
-			w.arena = m.append(w.arena)
-			w.arena, _ = h.AppendBinary(w.arena) // never fails
-			if len(payload) <= small {
-				w.arena = append(w.arena, payload...)
-			} else {
-				w.cut()
-				w.segs = append(w.segs, payload)
-			}
-			if cap(w.arena)-len(w.arena) < 2*(frameSize+small) {
-				// Segments point into the arena: it is used again only after they are written.
-				if err := w.flush(); err != nil {
-					return err
-				}
-			}
-		}
-		w.cut()
-		if err := w.flush(); err != nil {
+		if err != nil || over {
 			return err
 		}
 	}
+	return nil
 }
 
-// order appends a control message. controls of one batch fit: writeSegments times the longest reason.
+// abandon gives back what nobody writes any more.
+func (w *wire) abandon() {
+	w.turnMu.Lock()
+	defer w.turnMu.Unlock()
+	if w.err == nil {
+		w.err = net.ErrClosed
+	}
+	w.giveBack()
+}
+
+// turn writes what is queued, and what is unfinished before that. It returns false when the connection would have to be waited for. turnMu
+// is held.
+func (w *wire) turn() (done bool, err error) {
+	for w.err == nil && (w.unfinished.Load() || w.compose()) {
+		if done, w.err = w.flush(); !done {
+			return false, nil
+		}
+	}
+	return true, w.err
+}
+
+// compose makes segments of what is queued next; false: there is nothing.
+func (w *wire) compose() bool {
+	bye, more := w.next()
+	if w.arena == nil {
+		w.arena = make([]byte, 0, arenaSize)
+	}
+	if !more {
+		if bye == 0 || w.over {
+			return false
+		}
+		w.over = true
+		m := message{kind: kindBye, length: bye}
+		w.arena = m.append(w.arena)
+		w.cut()
+		w.left = w.segs
+		return true
+	}
+	for _, c := range w.orders {
+		w.order(c)
+	}
+	for i, e := range w.batch {
+		w.batch[i] = entry{}
+		h, payload, ok := e.link.take(e.seq)
+		if !ok {
+			w.queued.Add(-int64(e.size) - frameSize)
+			continue
+		}
+		w.writing = append(w.writing, e)
+		m := message{kind: kindFrame, link: e.link.id, seq: e.seq, credit: e.link.tell()}
+		w.arena = m.append(w.arena)
+		w.arena, _ = h.AppendBinary(w.arena) // never fails
+		if len(payload) <= small {
+			w.arena = append(w.arena, payload...)
+		} else {
+			w.cut()
+			w.segs = append(w.segs, payload)
+		}
+	}
+	w.cut()
+	w.left = w.segs
+	return true
+}
+
+// order appends a control message.
 func (w *wire) order(c control) {
 	l := c.link
 	if c.kind == kindPulse {
@@ -227,25 +320,35 @@ func (w *wire) cut() {
 	}
 }
 
-// flush writes the segments, and then gives back the frames in them, even if that failed.
-func (w *wire) flush() error {
-	w.cut()
-	var err error
-	if v, ok := w.conn.(vectored); ok {
-		if len(w.segs) > 0 {
-			err = v.WriteBuffers(w.segs)
+// flush writes the segments, and then gives back the frames in them, even if that failed. It returns false when not all are written.
+func (w *wire) flush() (done bool, err error) {
+	if w.prompt != nil {
+		if w.left, done, err = w.prompt.TryWrite(w.left); !done && err == nil {
+			w.unfinished.Store(true)
+			return false, nil
+		}
+	} else if v, ok := w.conn.(vectored); ok {
+		if len(w.left) > 0 {
+			err = v.WriteBuffers(w.left)
 		}
 	} else {
-		for i := 0; i < len(w.segs) && err == nil; i++ {
-			_, err = w.conn.Write(w.segs[i])
+		for i := 0; i < len(w.left) && err == nil; i++ {
+			_, err = w.conn.Write(w.left[i])
 		}
 		if f, ok := w.conn.(flusher); ok && err == nil {
 			err = f.Flush()
 		}
 	}
+	w.giveBack()
+	return true, err
+}
+
+// giveBack ends the writing of the frames in the segments, however it went.
+func (w *wire) giveBack() {
+	w.unfinished.Store(false)
 	w.sent.Add(1)
 	clear(w.segs)
-	w.segs, w.arena, w.start = w.segs[:0], w.arena[:0], 0
+	w.segs, w.left, w.arena, w.start = w.segs[:0], nil, w.arena[:0], 0
 	for i, e := range w.writing {
 		e.link.wrote(e.seq)
 		w.queued.Add(-int64(e.size) - frameSize)
@@ -255,107 +358,4 @@ func (w *wire) flush() error {
 		w.writing = w.writing[:0]
 		w.peer.ep.bell.Ring()
 	}
-	return err
-}
-
-// read is the reader: it returns when the connection has ended, with nil after a bye.
-func (w *wire) read() error {
-	in := bufio.NewReaderSize(&w.in, readBuffer)
-	var buf [frameSize]byte
-	var m message
-	var h transport.Header
-	said := false
-	for {
-		if _, err := io.ReadFull(in, buf[:messageSize]); err != nil {
-			if said {
-				return nil
-			}
-			return err
-		}
-		if said {
-			return &transport.FrameError{Reason: "message behind a bye"}
-		}
-		if err := m.parse(buf[:]); err != nil {
-			return err
-		}
-		switch m.kind {
-		case kindPulse:
-			continue
-		case kindBye:
-			said = true
-			if err := w.peer.heardBye(w.index, m.length); err != nil {
-				return err
-			}
-			continue
-		case kindFrame:
-			if _, err := io.ReadFull(in, buf[messageSize:]); err != nil {
-				return err
-			}
-			if err := h.UnmarshalBinary(buf[messageSize:]); err != nil {
-				return err
-			}
-		}
-		l, err := w.peer.incoming(m.link, m.kind)
-		if err != nil {
-			return err
-		}
-		if l == nil { // a credit for a link that is through
-			continue
-		}
-		if err := l.grant(m.credit); err != nil {
-			return err
-		}
-		switch m.kind {
-		case kindFrame:
-			if err := w.readFrame(in, l, &m, &h); err != nil {
-				return err
-			}
-		case kindFail:
-			reason := make([]byte, m.length)
-			if _, err := io.ReadFull(in, reason); err != nil {
-				return err
-			}
-			if err := l.remoteEnded(&remoteEnd{err: &transport.RemoteError{Reason: reason}, final: m.seq}); err != nil {
-				return err
-			}
-		case kindClose:
-			if err := l.remoteEnded(&remoteEnd{err: transport.ErrPeerClosed, drain: true, final: m.seq}); err != nil {
-				return err
-			}
-		}
-		if l.through() {
-			w.peer.reap(l)
-		}
-		w.peer.ep.bell.Ring()
-	}
-}
-
-// readFrame reads the payload of a frame into the slot of its link.
-func (w *wire) readFrame(in *bufio.Reader, l *link, m *message, h *transport.Header) error {
-	slot, err := l.reserve(m.seq, h)
-	if err != nil {
-		return err
-	}
-	if slot == nil {
-		if _, err := in.Discard(int(h.Length)); err != nil {
-			return err
-		}
-	} else if _, err := io.ReadFull(in, slot); err != nil {
-		return err
-	}
-	l.arrive(m.seq, slot == nil)
-	return nil
-}
-
-// remoteEnded takes the peer's Close or Fail of the link. It fails when there was one before, or when more
-// frames have come than it says.
-func (l *link) remoteEnded(end *remoteEnd) error {
-	if l.remote.Load() != nil {
-		return &transport.FrameError{Reason: "a link ended twice"}
-	}
-	if n := l.arrived.Load(); n > end.final {
-		return &transport.FrameError{Reason: fmt.Sprintf("%d frames of %d", n, end.final)}
-	}
-	l.lose(end)
-	return nil
 }

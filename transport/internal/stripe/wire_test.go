@@ -81,7 +81,7 @@ func FuzzMessage(f *testing.F) {
 }
 
 func FuzzHello(f *testing.F) {
-	h := hello{index: 1, conns: 4, window: 8, from: 1, to: 2, silent: 1200}
+	h := hello{index: 1, conns: 4, window: 8, from: 1, to: 2, silent: 1200, clear: true}
 	f.Add(h.append(nil))
 	f.Add(make([]byte, helloSize))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -273,6 +273,7 @@ func TestHellos(t *testing.T) {
 		{"conns", func(h *hello) { h.conns = 3 }, transport.RefusedSettings},
 		{"window", func(h *hello) { h.window++ }, transport.RefusedSettings},
 		{"silent", func(h *hello) { h.silent = 1000 }, transport.RefusedSettings},
+		{"data in clear", func(h *hello) { h.clear = true }, transport.RefusedSettings},
 		{"second connection first", func(h *hello) { h.index = 1 }, transport.RefusedGone},
 	} {
 		h := v.hello(from, 0)
