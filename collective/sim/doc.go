@@ -62,8 +62,8 @@
 //	ring-jitter                3.1  (3.8)     24 MB   8.6 thousand million messages stepped; 12.1 s with -tags purego
 //	hd-messages                1.1  (1.6)     90 MB   halving-doubling, every message an event
 //	hier-hd                    0.9  (1.3)     87 MB   reduced in hosts of 8, halving-doubling between 8,192
-//	tree-64-messages           12.7 (14.3)   488 MB   double binary tree in 64 slices
-//	tree-64-classes            4.6  (6.7)    261 MB   the same by windows, on the same busy day: 0.4 of it
+//	tree-64-messages           8.4  (14)     488 MB   double binary tree in 64 slices
+//	tree-64-classes            4.1  (6.7)    263 MB   the same by windows, beside it in the same minute
 //	ring-congestion            0.2           94 MB    on wires that all links share at once
 //	hd-congestion-1            1.9  (2.8)    203 MB   on wires shared 1:7, one flow a pair
 //	hd-congestion-16           11   (13)     377 MB   sixteen flows a pair

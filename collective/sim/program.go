@@ -43,7 +43,9 @@ func newWindows(f *schedule.Fleet, m *model, cfg *config, class []uint8, size *s
 	if x.quickest <= 0 || x.ahead <= 0 {
 		return nil
 	}
-	x.q = newCalendar(uint(min(bits.Len64(uint64(x.ahead))-1, maxWindow)))
+	// Long windows would keep much in order at a time.
+	ahead := min(x.ahead, 16*min(x.quickest, 1<<maxWindow))
+	x.q = newCalendar(uint(min(bits.Len64(uint64(ahead))-1, maxWindow)))
 	return x
 }
 
@@ -269,13 +271,9 @@ func (x *windows) kindOf(r int32, l schedule.Lane, c *schedule.Code, entry uint3
 }
 
 // account adds up what is sent.
-func (x *windows) account(res *Result, of []int32) {
+func (x *windows) account(res *Result) {
 	busy := make([][2]Time, len(x.ranks))
 	for r := range int32(len(x.ranks)) {
-		weight := int64(1)
-		if x.weight != nil {
-			weight = x.weight[r]
-		}
 		for l := range schedule.Lane(x.lanes) {
 			lc, base := x.f.Lane(r, l)
 			for i := range lc.Codes {
@@ -285,13 +283,13 @@ func (x *windows) account(res *Result, of []int32) {
 				}
 				e := base + uint32(i)
 				t := &res.Tiers[x.m.classes[x.class[e]].link.Level]
-				t.Messages += weight * int64(c.Count) * int64(c.Slices)
+				t.Messages += int64(c.Count) * int64(c.Slices)
 				runs, each := int32(1), int64(c.Count)
 				if x.entries[e].kind == varies {
 					runs, each = c.Count, 1
 				}
 				for k := range runs {
-					t.Bytes += weight * each * x.size.elements(x.f, r, l, c, e, k) * x.size.elem
+					t.Bytes += each * x.size.elements(x.f, r, l, c, e, k) * x.size.elem
 					i, _ := x.kindOf(r, l, c, e, k)
 					y := &x.kinds[i]
 					busy[r][y.port] += Time(each) * (Time(y.long)*y.wire[1] + Time(uint32(c.Slices)-y.long)*y.wire[0] + Time(c.Slices)*y.gap)
@@ -300,11 +298,7 @@ func (x *windows) account(res *Result, of []int32) {
 		}
 	}
 	for r := range res.Finish {
-		i := int32(r)
-		if of != nil {
-			i = of[r]
-		}
-		res.Finish[r] = x.ranks[i].end
-		res.port(topology.Rank(r), busy[i])
+		res.Finish[r] = x.ranks[r].end
+		res.port(topology.Rank(r), busy[r])
 	}
 }

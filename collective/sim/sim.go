@@ -208,7 +208,7 @@ func (m *Simulation) run(res *Result, size *sizes) error {
 	if level == Classes {
 		if w := newWindows(m.fleet, m.model, cfg, m.class, size); w != nil && w.run() {
 			res.Method, res.Finish = ByWindows, make([]Time, res.Ranks)
-			w.account(res, nil)
+			w.account(res)
 			return nil
 		}
 	}
@@ -259,12 +259,6 @@ func (m *Simulation) folded(res *Result, size *sizes, of []int32, classes int) e
 		class = append(class, m.class[lo:hi]...)
 	}
 	res.Method, res.Classes, res.Finish = "classes", classes, make([]Time, res.Ranks)
-	if w := newWindows(f, m.model, m.cfg, class, size); w != nil {
-		if w.weight = weight; w.run() {
-			w.account(res, of)
-			return nil
-		}
-	}
 	x := newStepper(f, m.model, m.cfg, class, *size)
 	x.weight = weight
 	if err := x.run(); err != nil {

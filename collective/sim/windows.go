@@ -21,7 +21,6 @@ type windows struct {
 	cfg     *config
 	class   []uint8
 	size    *sizes
-	weight  []int64
 	lanes   int
 	progs   []program
 	entries []line
