@@ -166,6 +166,7 @@ func (p *peer) race(ctx context.Context, first route) (attempt, error) {
 	greeting := make(chan struct{}, 1)
 	var unfit atomic.Bool
 	stoodBack, alone := make(chan struct{}, len(all)), make(chan struct{})
+	lonely := false // alone is closed
 	// standBack waits where the first carrier has connected, and another one may suit the path better. It returns why the session is
 	// to have that carrier all the same, whyOnly if that is for the others to say.
 	standBack := func(c candidate, conn Conn) why {
@@ -250,9 +251,9 @@ func (p *peer) race(ctx context.Context, first route) (attempt, error) {
 			if next < len(all) && (running == 0 || all[next].carrier == a.candidate.carrier) {
 				launch()
 			}
-			if alone != nil && others(left) == 0 {
+			if !lonely && others(left) == 0 {
+				lonely = true
 				close(alone)
-				alone = nil
 			}
 		case <-stoodBack:
 			rest := slices.DeleteFunc(all[next:], func(c candidate) bool { return c.carrier == 0 })
