@@ -280,7 +280,7 @@ show_kernels() {
 			for k in 2 4 8; do
 				for place in in-place apart; do
 					a=$(median "kernel-$type-$place" "$k" "$s") b=$(median "c-$type-$place" "$k" "$s")
-					[[ -z $a ]] || worst=$(awk -v w="$worst" -v a="$a" -v b="$b" 'BEGIN { split(w, x); print a / b > x[1] ? a / b " " a " " b : w }')
+					[[ -z $a ]] || worst=$(awk -v w="$worst" -v a="$a" -v b="$b" 'BEGIN { split(w, x); print (a / b > x[1] ? a / b " " a " " b : w) }')
 				done
 			done
 			read -r _ a b <<<"$worst"
