@@ -45,6 +45,7 @@ type doors struct {
 	endpoints  []transport.Endpoint
 	bell       transport.Bell
 	opened     *routes
+	host       *hostMemory
 }
 
 // Join makes this rank a member of a group and returns when all its ranks have joined, or with an error when ctx ends
@@ -194,7 +195,7 @@ func graphOf(members []membership.Member) (*topology.Graph, error) {
 
 // openDoors makes a rank's endpoints on the transports that this machine supports.
 func openDoors(ctx context.Context, ts []transport.Transport, group string, rank int) (doors, error) {
-	d := doors{opened: new(routes)}
+	d := doors{opened: new(routes), host: new(hostMemory)}
 	widest := -1
 	for i, t := range ts {
 		if widest < 0 || t.Caps().Scope > ts[widest].Caps().Scope {

@@ -161,6 +161,9 @@ func (m *Machine) Ready(l Lane) (st Step, ok bool) {
 	return st, true
 }
 
+// Over returns how many operations of the lane, from the first, are complete.
+func (m *Machine) Over(l Lane) int { return int(m.lanes[l].done.unit) }
+
 // passed reports whether operation i of a lane is complete, or, for one that streams, its slice.
 func (m *Machine) passed(l Lane, i, slice int32, stream bool) bool {
 	c := &m.lanes[l].done

@@ -64,7 +64,10 @@ type sharedQueue struct {
 	dead  bool
 }
 
-var _ transport.DeviceEndpoint = (*Endpoint)(nil)
+var (
+	_ transport.DeviceEndpoint = (*Endpoint)(nil)
+	_ transport.HostEndpoint   = (*Endpoint)(nil)
+)
 
 func newEndpoint(t *Transport, rank int, b transport.Bell) *Endpoint {
 	e := &Endpoint{
@@ -196,11 +199,20 @@ func (e *Endpoint) Register(m Memory) (*Registration, error) {
 // RegisterDevice implements [transport.DeviceEndpoint]: it is [Endpoint.Register] where the device reaches the memory without a copy, and
 // an error elsewhere.
 func (e *Endpoint) RegisterDevice(m transport.DeviceMemory) (how string, forget func() error, err error) {
-	r, err := e.memory.addDevice(m)
+	r, err := e.memory.addDirect(Memory{Addr: m.Addr, Length: m.Length, Device: true, DMABuf: m.DMABuf, CloseFD: m.CloseFD, Read: m.Fetch})
 	if err != nil {
 		return "", nil, fmt.Errorf("rdma: register: %w", err)
 	}
 	return r.Way.String(), r.Close, nil
+}
+
+// RegisterHost implements [transport.HostEndpoint]: it is [Endpoint.Register] where there is a device that reaches the memory, and an error elsewhere.
+func (e *Endpoint) RegisterHost(mem []byte) (forget func() error, err error) {
+	r, err := e.memory.addDirect(Memory{Addr: addressOf(mem), Length: len(mem)})
+	if err != nil {
+		return nil, fmt.Errorf("rdma: register: %w", err)
+	}
+	return r.Close, nil
 }
 
 // reserve returns a queue with room for n completions. look is held.

@@ -313,6 +313,17 @@ func TestRegister(t *testing.T) {
 			t.Errorf("%s: got no error", name)
 		}
 	}
+	forget, err := ep.RegisterHost(mem)
+	if err != nil || len(ep.memory.cache) != 1 {
+		t.Errorf("memory of another endpoint: got %v, %d registrations", err, len(ep.memory.cache))
+	} else if err := forget(); err != nil || len(ep.memory.cache) != 0 {
+		t.Errorf("forget: got %v, %d registrations", err, len(ep.memory.cache))
+	}
+	forbidden.Store(all.Addr)
+	if _, err := ep.RegisterHost(mem); !errors.Is(err, syscall.EFAULT) || len(ep.memory.cache) != 0 {
+		t.Errorf("memory that the device does not take: got %v, %d registrations", err, len(ep.memory.cache))
+	}
+	forbidden.Store(0)
 	if err := ep.Close(); err != nil {
 		t.Fatal(err)
 	}

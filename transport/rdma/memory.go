@@ -219,9 +219,9 @@ func (m *memory) add(mem Memory) (*Registration, error) {
 	return &Registration{Way: c.way, Receives: c.span.writable, Tried: tried, m: m, key: key}, nil
 }
 
-// addDevice is add for memory of a device that this one is to reach without a copy.
-func (m *memory) addDevice(d transport.DeviceMemory) (*Registration, error) {
-	r, err := m.add(Memory{Addr: d.Addr, Length: d.Length, Device: true, DMABuf: d.DMABuf, CloseFD: d.CloseFD, Read: d.Fetch})
+// addDirect is add for memory that the device is to reach without a copy.
+func (m *memory) addDirect(mem Memory) (*Registration, error) {
+	r, err := m.add(mem)
 	if err != nil || r.Way != WayStaged {
 		return r, err
 	}
@@ -229,7 +229,7 @@ func (m *memory) addDevice(d transport.DeviceMemory) (*Registration, error) {
 	if why == nil {
 		why = ErrNoDevice
 	}
-	return nil, errors.Join(fmt.Errorf("%d bytes at %#x: no way without a copy: %w", d.Length, d.Addr, why), r.Close())
+	return nil, errors.Join(fmt.Errorf("%d bytes at %#x: no way without a copy: %w", mem.Length, mem.Addr, why), r.Close())
 }
 
 // bind finds the best way to the memory.

@@ -30,11 +30,12 @@ type Script struct {
 	sched   schedule.Schedule // a *schedule.Program unless the rank has very many operations
 	conns   [][]*conn         // by lane and operation, when sched is a Program
 	kernel  buffer.Kernel
-	wide    bool     // some operation spans several chunks
-	large   bool     // more than the caches hold
-	eager   bool     // some send is eager
-	shot    *oneShot // what the program is, if it is one
-	placing *placing // what may be stored by the peers, if anything
+	wide    bool       // some operation spans several chunks
+	large   bool       // more than the caches hold
+	eager   bool       // some send is eager
+	shot    *oneShot   // what the program is, if it is one
+	placing *placing   // what may be stored by the peers, if anything
+	awaits  []*awaited // what may be stored by the peers' devices, by link
 	head    transport.Header
 	sum     uint32 // of the signature
 }
@@ -90,6 +91,7 @@ func (e *Engine) NewScript(sig Signature, s schedule.Schedule, length, sliceByte
 		}
 		sc.shot = e.oneShotOf(sc, p)
 		sc.placing = e.placingOf(sc, p)
+		sc.awaits = e.awaitedOf(sc, p)
 	} else {
 		sc.wide, sc.eager = true, true
 	}

@@ -70,7 +70,9 @@ type Engine struct {
 	stale   uint64            // frames of other epochs, dropped
 	waiter  waiter
 	board   board
-	reader  *conn // to the peer whose reading of an aside buffer is waited for
+	reader  *conn            // to the peer whose reading of an aside buffer is waited for
+	wanted  transport.Header // of a frame that gets a place
+	awaits  []*awaited       // of the script that runs
 	off     *offload
 	away    bool    // it runs
 	takers  []*conn // of the step that offload takes
@@ -114,6 +116,10 @@ type conn struct {
 	device bool      // it sends from memory of devices that it knows
 	near   bool      // the peer is in this process, and its frames lie in its caller's memory
 	direct bool      // the peer reads memory of Config.Alloc in place
+	// Where the link is one: see expect.go.
+	expecting transport.ExpectingLink
+	taken     uint64 // frames released
+	base      uint64 // of them before this operation, and since then of other epochs
 }
 
 // Poll and Release are the link's, and know of a frame that is held.
@@ -125,6 +131,7 @@ func (c *conn) Poll() (*transport.Frame, error) {
 
 func (c *conn) Release() {
 	c.held = false
+	c.taken++
 	c.Link.Release()
 }
 
@@ -175,6 +182,7 @@ func (e *Engine) conn(peer int, channel schedule.Channel) (*conn, error) {
 	}
 	caps := l.Caps()
 	c := &conn{Link: l, peer: peer, near: caps.Scope == transport.ScopeProcess, inline: caps.Inline, places: caps.Placement, direct: caps.ByReference && caps.Scope <= e.cfg.Near, device: caps.Device}
+	c.expecting, _ = l.(transport.ExpectingLink)
 	e.conns[key] = c
 	return c, nil
 }
@@ -204,6 +212,9 @@ func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) (err error) {
 		e.lanes[i].first, e.lanes[i].count = 0, 0
 	}
 	e.beginPlacing(sc)
+	if len(e.awaits)+len(sc.awaits) > 0 {
+		e.beginExpecting(sc, &m)
+	}
 	for range posted {
 		e.machine.Start(schedule.OutLane(0))
 		e.push(schedule.OutLane(0), sent{})
@@ -295,9 +306,13 @@ func (e *Engine) advance(sc *Script, m *Operands, l schedule.Lane) (moved bool, 
 		if err != nil {
 			return moved, err
 		}
+		before := e.machine.Over(l)
 		e.settle(l)
 		if !did {
 			return moved, nil
+		}
+		if len(e.awaits) > 0 && l.In() {
+			e.expectNext(sc, m, l, before)
 		}
 		moved = true
 	}
@@ -410,7 +425,7 @@ func (e *Engine) receive(sc *Script, m *Operands, l schedule.Lane, st schedule.S
 	}
 	dst := m.span(op.Dst, lo, hi, sc.size)
 	if op.Kind == schedule.Recv {
-		if e.frames[0].Kind != transport.Placed {
+		if e.frames[0].Kind != transport.Placed && !isThere(e.frames[0], dst) {
 			buffer.Copy(dst, e.frames[0].Payload)
 		}
 	} else if length > 0 {
@@ -499,6 +514,7 @@ func (e *Engine) poll(sc *Script, c *conn, l schedule.Lane, i int) (*transport.F
 		if f.Epoch != e.epoch {
 			atomic.AddUint64(&e.stale, 1)
 			c.Release()
+			c.base++
 			continue
 		}
 		if e.now.differs(&f.Header) {

@@ -168,7 +168,7 @@ func (e *Engine) quiesce() {
 	e.mu.Lock()
 	conns := make([]*conn, 0, len(e.conns))
 	for _, c := range e.conns {
-		if c.places {
+		if c.places || c.expecting != nil {
 			conns = append(conns, c)
 		}
 	}
