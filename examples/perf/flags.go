@@ -88,6 +88,10 @@ func defaults() options {
 	}
 }
 
+// timeoutPerRank is what each rank of a process adds to how long a call may take. Ten thousands of ranks on a few cores need minutes for
+// what a few ranks do at once, and none of them is stuck.
+const timeoutPerRank = 20 * time.Millisecond
+
 // flagNames maps every flag to the short name under which it is handled here.
 var flagNames = map[string]string{
 	"minbytes": "b", "maxbytes": "e", "stepbytes": "i", "stepfactor": "f", "iters": "n", "warmup_iters": "w",
@@ -197,6 +201,9 @@ func parseFlags(args []string, getenv func(string) string) (*options, error) {
 	}
 	if given["i"] && !given["f"] {
 		o.sweep.Factor = 1
+	}
+	if !given["timeout"] {
+		o.timeout = max(o.timeout, time.Duration(o.threads)*timeoutPerRank)
 	}
 	o.counted = given["np"]
 	if o.Invited() {

@@ -53,6 +53,9 @@ func TestParseFlags(t *testing.T) {
 			o.placement, o.staged, o.libcuda = placement{true, []int{0, 3}}, true, "/lib/x"
 		})},
 		{"-device cpu", with(func(o *options) {})},
+		{"-np 1 -t 65536 -transport mem", with(func(o *options) {
+			o.processes, o.threads, o.Transport, o.timeout = 1, 65536, "mem", 65536*20*time.Millisecond
+		})},
 		{"-timeout 150ms", with(func(o *options) { o.timeout = 150 * time.Millisecond })},
 	}
 	for _, test := range tests {

@@ -30,7 +30,8 @@ How to measure
   -c, --check N              checked calls per measurement; 0: none, #wrong is N/A (default 1)
   -a, --average N            the time shown: 0 rank 0's, 1 mean of ranks (default), 2 the fastest rank's, 3 the slowest's
   -I, --per_iter_timing      also time each iteration: i_min, i_max, i_p99 (us) and i_cv% of the slowest rank
-  -timeout DURATION          a call that takes longer fails the run, 90s or a number of seconds (default 60s)
+  -timeout DURATION          a call that takes longer fails the run, 90s or a number of seconds (default
+                             60s, or 20 ms for each rank of the process if that is more)
 
 Who takes part
   -device PLACE              cpu (default); cuda: a rank has a device of its host, in an order in which neighbours are near by

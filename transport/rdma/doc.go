@@ -69,7 +69,8 @@
 // [Endpoint.Register] takes memory of a GPU as a value: as a dma-buf, else by its address, which needs a kernel module
 // such as nvidia-peermem, else by a function that copies it to the host. [Registration.Way] says which it is. A group does so with
 // memory of its AllocDevice, and keeps to its own pinned slots where that would take a copy ([Endpoint.RegisterDevice]). Where the
-// device may write there, too ([Registration.Receives]), what comes can be placed in it; elsewhere a receiver reads the slot, in
+// device may write there, too ([Registration.Receives]), a link takes places in it; operations make no use of that yet, as what a card has
+// stored in a GPU's memory must be flushed before kernels read it, and nothing here does. A receiver reads the slot, in
 // memory of the host, and copies from there.
 //
 // # What has been verified

@@ -15,8 +15,8 @@ import (
 // for another lane. All that the schedule orders before the receive in another way, it orders by messages, and then it is over when
 // the peer sends. For the same reason a receive that itself waits for another lane has no place.
 
-// minExpected is the shortest payload, in bytes, for which that pays: a place costs a message and half a microsecond, a copy of this
-// much two.
+// minExpected is the shortest payload, in bytes, for which that is thought to pay, by estimate: a place costs a message and half a
+// microsecond, a copy of this much two.
 const minExpected = 16 << 10
 
 // awaited are the receives of one link in a script.
