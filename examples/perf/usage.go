@@ -46,7 +46,8 @@ Who takes part
   -bind                      give each process a core of its own if there are enough, as mpirun does with two (Linux)
   -t, --nthreads N           ranks per process, as goroutines (default 1)
   -transport NAME            auto (default: the best there is between two ranks), mem (within a process), shm (shared
-                             memory), quic or tcp (a network; both encrypted), rdma (a network with devices; data is not encrypted)
+                             memory), quic or tcp (a network; both encrypted), quic,tcp (quic,
+                             and tcp to whom that does not reach), rdma (a network with devices; data is not encrypted)
   -conns N                   quic and tcp: connections between two ranks, 1 to 32 (default 4); rdma: queue pairs a link, 1
                              to 16 (default 1)
   -plaindata                 with -transport tcp: send data in clear, as rdma does; who takes part is proved all the same

@@ -127,7 +127,7 @@ func TestWANBlockedUDP(t *testing.T) {
 	}
 	n := newWAN(t, 3)
 	n.Host(1).BlockUDP(true)
-	flags := "-transport auto -algo direct -b 4K -e 16K -f 4 -n 2 -w 1 -explain"
+	flags := "-transport quic,tcp -algo direct -b 4K -e 16K -f 4 -n 2 -w 1 -explain"
 	first := perfOn(t, n.Host(0), "-invite 3 "+flags)
 	members := []*processes.Process{first}
 	for i := 1; i < 3; i++ {
@@ -141,7 +141,7 @@ func TestWANBlockedUDP(t *testing.T) {
 		if i > 0 {
 			continue
 		}
-		checkTable(t, out, "auto")
+		checkTable(t, out, "quic,tcp")
 		if tableRows(out) != 2 || !strings.Contains(out, "tcp to rank ") || !strings.Contains(out, "quic to 1 peer") && !strings.Contains(out, "quic to rank ") {
 			t.Errorf("got\n%s\nwant 2 rows, quic to one peer, and tcp to the one whose UDP is blocked", out)
 		}

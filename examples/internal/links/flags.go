@@ -24,7 +24,7 @@ type Flags struct {
 
 // Add adds -transport, -conns, -plaindata, -invite and -join to a flag set.
 func (f *Flags) Add(set *flag.FlagSet) {
-	set.StringVar(&f.Transport, "transport", "auto", "`name` of the transport: auto (the best that reaches each peer), mem (with -np 1), shm, quic, tcp or rdma")
+	set.StringVar(&f.Transport, "transport", "auto", "`name` of the transport: auto (the best that reaches each peer), mem (with -np 1), shm, quic, tcp, quic,tcp (quic, and tcp where that does not reach) or rdma")
 	set.IntVar(&f.Conns, "conns", 0, "`connections` between two ranks by quic or tcp; 0: 4")
 	set.BoolVar(&f.PlainData, "plaindata", false, "with -transport tcp: send data in clear; who takes part is proved all the same")
 	set.IntVar(&f.Invite, "invite", 0, "make a group of so many `ranks` on any machines, this process's among them, and print the invitation")
@@ -80,7 +80,7 @@ func (f *Flags) Check(processes, threads int) error {
 	case f.Invite > 0 && f.Join != "":
 		return errors.New("-invite makes a group and -join enters one: give one of them")
 	case f.Invited() && (f.Transport == "mem" || f.Transport == "shm"):
-		return fmt.Errorf("-transport %s does not reach beyond this host: use auto, quic, tcp or rdma with an invitation", f.Transport)
+		return fmt.Errorf("-transport %s does not reach beyond this host: use auto, quic, tcp, quic,tcp or rdma with an invitation", f.Transport)
 	case f.Invite > 0 && f.Invite < threads:
 		return fmt.Errorf("-invite %d: this process alone has %d ranks", f.Invite, threads)
 	case f.Job != nil && threads > 1:

@@ -4,6 +4,7 @@ package links
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -17,8 +18,16 @@ import (
 	"github.com/ringtree/ringtree/transport/tcp"
 )
 
+// quicFirst is QUIC, and TCP for the peers that it does not reach, whatever is quicker.
+const quicFirst = "quic,tcp"
+
 // Names are the values of a -transport flag.
-func Names() []string { return []string{"auto", "mem", "shm", "quic", "tcp", "rdma"} }
+func Names() []string { return []string{"auto", "mem", "shm", "quic", "tcp", quicFirst, "rdma"} }
+
+// distant reports whether a transport is for a network even where there is no invitation.
+func distant(name string) bool {
+	return name == "quic" || name == "tcp" || name == quicFirst || name == "rdma"
+}
 
 // Check returns an error when name is neither one of [Names] nor "".
 func Check(name string) error {
@@ -52,11 +61,11 @@ type Wire struct {
 }
 
 // Open makes the transports of that name, with a network's connections as w has them. "auto" is
-// what works on one host, and with network also quic and tcp; each of those two, and rdma, by itself
-// has shared memory inside a host beside it when inside is set.
+// what works on one host, and with network also quic and tcp; those two, one or both, and rdma, by themselves
+// have shared memory inside a host beside it when inside is set.
 func Open(ctx context.Context, name string, w Wire, network, inside bool) (*Links, error) {
 	l := &Links{}
-	network = network || name == "quic" || name == "tcp" || name == "rdma"
+	network = network || distant(name)
 	if network {
 		h, err := p2p.New(ctx, p2p.Config{})
 		if err != nil {
@@ -85,7 +94,7 @@ func (l *Links) pick(name string, w Wire, network, inside bool) error {
 		l.Transports = []transport.Transport{shm.New()}
 	case "auto":
 		l.Transports = all.Transports()
-	case "quic", "tcp", "rdma":
+	case "quic", "tcp", quicFirst, "rdma":
 		if inside {
 			l.Transports = all.Transports()
 		}
@@ -107,20 +116,19 @@ func (l *Links) far(name string, w Wire) ([]transport.Transport, error) {
 	var err error
 	switch name {
 	case "quic":
-		var options []quic.Option
-		if w.Conns > 0 {
-			options = append(options, quic.Conns(w.Conns))
-		}
-		t, err = quic.New(id, options...)
+		t, err = overQUIC(id, w)
 	case "tcp":
-		var options []tcp.Option
-		if w.Conns > 0 {
-			options = append(options, tcp.Conns(w.Conns))
+		t, err = overTCP(id, w)
+	case quicFirst:
+		q, failed := overQUIC(id, w)
+		if failed != nil {
+			return nil, failed
 		}
-		if w.PlainData {
-			options = append(options, tcp.PlainData())
+		s, failed := overTCP(id, w)
+		if failed != nil {
+			return nil, failed
 		}
-		t, err = tcp.New(id, options...)
+		return all.Combine([]transport.Transport{q, s}, slog.New(slog.DiscardHandler))
 	case "rdma":
 		t, err = overRDMA(id, w.Conns)
 	case "auto":
@@ -132,6 +140,25 @@ func (l *Links) far(name string, w Wire) ([]transport.Transport, error) {
 		return nil, err
 	}
 	return []transport.Transport{t}, nil
+}
+
+func overQUIC(id transport.Identity, w Wire) (transport.Transport, error) {
+	var options []quic.Option
+	if w.Conns > 0 {
+		options = append(options, quic.Conns(w.Conns))
+	}
+	return quic.New(id, options...)
+}
+
+func overTCP(id transport.Identity, w Wire) (transport.Transport, error) {
+	var options []tcp.Option
+	if w.Conns > 0 {
+		options = append(options, tcp.Conns(w.Conns))
+	}
+	if w.PlainData {
+		options = append(options, tcp.PlainData())
+	}
+	return tcp.New(id, options...)
 }
 
 // overRDMA returns RDMA with conns queue pairs a link, or says what is missing.
