@@ -69,15 +69,18 @@ func (t *traffic) stale() bool {
 func (x *stepper) enter(from int32, bytes int64, e *event, op, slice int32, leaves Time) {
 	t := x.traffic
 	slot := t.slot()
-	if !t.route(slot, x.f.Of(from), x.f.Of(e.rank)) {
-		t.free = append(t.free, slot)
-		x.lost++
-		return
-	}
 	m := &t.transfers[slot]
-	m.from, m.bytes, m.e, m.op, m.slice = from, bytes, *e, op, slice
-	m.most = x.bounded(slot, from, x.m.classes[e.class].most(x.cfg))
-	m.began = leaves
+	if x.rounds == nil {
+		if !t.route(slot, x.f.Of(from), x.f.Of(e.rank)) {
+			t.free = append(t.free, slot)
+			x.lost++
+			return
+		}
+		m.most = x.bounded(m, from, x.m.classes[e.class].most(x.cfg))
+	}
+	m.at, m.next = -1, -1
+	m.from, m.bytes, m.op, m.slice, m.began = from, bytes, op, slice, leaves
+	m.e.set(e)
 	c := t.conn[e.entry]
 	before := t.busy[c]
 	t.busy[c] = slot
@@ -102,7 +105,7 @@ func (c *class) most(cfg *config) float64 {
 
 // bounded returns what a transfer can have at most: what its cost says, if anything, and a part of its narrowest wire where the
 // sender is slow.
-func (x *stepper) bounded(slot, from int32, most float64) float64 {
+func (x *stepper) bounded(m *transfer, from int32, most float64) float64 {
 	if x.cfg.slow == nil {
 		return most
 	}
@@ -110,7 +113,7 @@ func (x *stepper) bounded(slot, from int32, most float64) float64 {
 	if !ok {
 		return most
 	}
-	for _, w := range x.traffic.transfers[slot].wires {
+	for _, w := range m.wires {
 		most = min(most, x.traffic.wires[max(w, ^w)].rate)
 	}
 	return most * (1 << 16) / float64(f)
@@ -241,8 +244,13 @@ func (x *stepper) deliver(slot int32, end Time) (next int32) {
 		r.Leave, r.Arrive = m.began, e.at
 	}
 	x.push(&e)
+	return t.follows(m)
+}
+
+// follows returns the transfer that follows another, which is over, on its connection, or -1.
+func (t *traffic) follows(m *transfer) int32 {
 	if m.next < 0 {
-		t.busy[t.conn[e.entry]] = -1
+		t.busy[t.conn[m.e.entry]] = -1
 	}
 	return m.next
 }

@@ -59,19 +59,20 @@
 //
 //	ROW                        seconds       peak memory
 //	ring-exact                 0.10 (0.13)    29 MB   every link its own cost, closed form
-//	ring-jitter                3.1  (3.8)     24 MB   8.6 thousand million messages stepped; 12.1 s with -tags purego
-//	hd-messages                1.1  (1.6)     90 MB   halving-doubling, every message an event
-//	hier-hd                    0.9  (1.3)     87 MB   reduced in hosts of 8, halving-doubling between 8,192
+//	ring-jitter                3.1  (4.6)     24 MB   8.6 thousand million messages stepped; 12.1 s with -tags purego
+//	hd-messages                0.9  (1.3)    121 MB   halving-doubling, every message an event
+//	hier-hd                    0.7  (0.8)    139 MB   reduced in hosts of 8, halving-doubling between 8,192
 //	tree-64-messages           8.4  (14)     488 MB   double binary tree in 64 slices
-//	tree-64-classes            4.1  (6.7)    263 MB   the same by windows, beside it in the same minute
-//	ring-congestion            0.2           94 MB    on wires that all links share at once
-//	hd-congestion-1            1.9  (2.8)    203 MB   on wires shared 1:7, one flow a pair
-//	hd-congestion-16           11   (13)     377 MB   sixteen flows a pair
-//	ring-exact-262144          0.4           100 MB   262,144 ranks, as the rows below
-//	hd-messages-262144         5.6  (7.3)    379 MB
-//	hier-hd-262144             4.1  (4.7)    343 MB
-//	hd-congestion-1-262144     11   (15)     878 MB
+//	tree-64-classes            4.1  (6.7)    263 MB   the same by windows
+//	ring-congestion            0.25           95 MB   on wires that all links share at once
+//	hd-congestion-1            1.6  (2.3)    251 MB   on wires shared 1:7, one flow a pair
+//	hd-congestion-16           6.1  (9.7)    399 MB   sixteen flows a pair
+//	ring-exact-262144          0.4           101 MB   262,144 ranks, as the rows below
+//	hd-messages-262144         5.2           507 MB
+//	hier-hd-262144             3.3           485 MB
+//	hd-congestion-1-262144     11            866 MB
 //
-// Benchmark Messages has 3 to 5 million messages a second by events. Benchmark Small, what a test over 1,024 ranks takes in all: ring 1 ms,
-// halving-doubling 6 ms, with hosts reduced first 12 ms, the tree in slices 61 ms, direct (a million messages) 1.1 s.
+// Benchmark Messages has 3.3 to 5 million messages a second by events, and up to 7 in quiet minutes. Benchmark Small, what a test over 1,024
+// ranks takes in all, milliseconds: ring 1, halving-doubling 5, with hosts reduced first 11, the tree in slices 52, a ring of hosts 120, a tree of
+// hosts 280, direct (a million messages) 890.
 package sim

@@ -151,23 +151,31 @@ func (f *fabric) slot() int32 {
 // route finds the wires of a transfer. It reports false where there is no way.
 func (f *fabric) route(slot int32, a, b topology.Rank) bool {
 	t := &f.transfers[slot]
-	t.wires, t.at, t.next, t.most = t.wires[:0], -1, -1, math.Inf(1)
+	t.at, t.next, t.most = -1, -1, math.Inf(1)
 	if t.flows == nil {
 		t.flows, t.wires = make([]float64, f.k), make([]topology.WireID, 0, 8*f.k)
 	}
+	wires, ok := f.trace(t.wires[:0], a, b)
+	t.wires = wires
+	return ok
+}
+
+// trace appends the wires of a transfer, flow after flow. It reports false, and appends nothing, where there is no way.
+func (f *fabric) trace(dst []topology.WireID, a, b topology.Rank) ([]topology.WireID, bool) {
 	c := f.choice
+	begin := len(dst)
 	for k := range f.k {
 		c.Flow = f.choice.Flow + k
-		from := len(t.wires)
-		out, ok := f.net.Route(t.wires, a, b, c)
+		from := len(dst)
+		out, ok := f.net.Route(dst, a, b, c)
 		if !ok {
-			return false
+			return dst[:begin], false
 		}
-		if t.wires = out; len(out) > from {
-			out[len(out)-1] = ^out[len(out)-1]
+		if dst = out; len(dst) > from {
+			dst[len(dst)-1] = ^dst[len(dst)-1]
 		}
 	}
-	return true
+	return dst, true
 }
 
 // add puts a transfer among those that share.
@@ -195,11 +203,11 @@ func (f *fabric) remove(slot int32) {
 	f.transfers[last].at = t.at
 	f.active = f.active[:len(f.active)-1]
 	t.at = -1
-	f.leave(t, 1)
+	f.leave(t)
 }
 
-// leave takes a transfer from its wires, where one is 1, and counts what it has sent.
-func (f *fabric) leave(t *transfer, one int32) {
+// leave takes a transfer from its wires, and counts what it has sent.
+func (f *fabric) leave(t *transfer) {
 	k, part := 0, float64(t.bytes)*(t.flows[0]/t.rate)
 	for _, w := range t.wires {
 		end := w < 0
@@ -207,7 +215,7 @@ func (f *fabric) leave(t *transfer, one int32) {
 			w = ^w
 		}
 		x := &f.wires[w]
-		x.live -= one
+		x.live--
 		x.used -= t.flows[k]
 		x.load += part
 		if end && k < len(t.flows)-1 {

@@ -303,7 +303,7 @@ func (g *ring) account(m *model, res *Result, shared *traffic) {
 		if shared != nil {
 			x := &shared.transfers[g.slots[v]]
 			x.bytes = bytes
-			shared.leave(x, 1)
+			shared.leave(x)
 		}
 	}
 }
