@@ -17,16 +17,9 @@ const through = 1 << 15
 type calendar struct {
 	shift  uint   // a window is 2^shift ps
 	now    uint64 // the window given back last
-	levels [(63 + digit - 1) / digit]page
+	levels [(63 + digit - 1) / digit]level
 	blocks []sheet
 	free   int32
-}
-
-// A page is a level of a calendar.
-type page struct {
-	some        uint32
-	used        [buckets / 64]uint64
-	first, last [buckets]int32
 }
 
 const sheetLen = 31
@@ -76,19 +69,6 @@ func (q *calendar) sheet() int32 {
 	return int32(len(q.blocks) - 1)
 }
 
-// lowest takes the first used bucket of a level.
-func (l *page) lowest() (slot uint64, ok bool) {
-	if l.some == 0 {
-		return 0, false
-	}
-	w := bits.TrailingZeros32(l.some)
-	x := l.used[w]
-	if l.used[w] = x & (x - 1); l.used[w] == 0 {
-		l.some &^= 1 << w
-	}
-	return uint64(w<<6 + bits.TrailingZeros64(x)), true
-}
-
 // take appends what is in the earliest window, and returns its number; ok is false when nothing is left.
 func (q *calendar) take(to []arrival) (window uint64, _ []arrival, ok bool) {
 	for k := 0; k < len(q.levels); {
@@ -98,7 +78,7 @@ func (q *calendar) take(to []arrival) (window uint64, _ []arrival, ok bool) {
 			continue
 		}
 		low := digit * k
-		q.now = q.now&^(1<<(low+digit)-1) | slot<<low
+		q.now = q.now&^(1<<(low+digit)-1) | uint64(slot)<<low
 		for b := q.levels[k].first[slot]; b >= 0; {
 			next, n := q.blocks[b].next, q.blocks[b].n
 			if k == 0 {

@@ -166,9 +166,14 @@ func (m *model) class(l topology.Link) (uint8, error) {
 
 // reduction returns the time of one reduction of width operands that came and the rank's own, of so many bytes each.
 func (m *model) reduction(bytes int64, width int32) Time {
+	return joint(m.reduce.Of(bytes), width)
+}
+
+// joint returns the time of a reduction of width operands that came and the rank's own, where that of two takes two: by topology.Nary,
+// (n+1)/3 of it for n operands.
+func joint(two Time, width int32) Time {
 	if width == 1 {
-		return m.reduce.Of(bytes)
+		return two
 	}
-	// topology.Nary: (n+1)/3 for n operands.
-	return m.reduce.Of(bytes) * Time(width+2) / 3
+	return two * Time(width+2) / 3
 }

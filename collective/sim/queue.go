@@ -44,6 +44,7 @@ const (
 	buckets = 1 << digit
 )
 
+// A level is a row of buckets, whatever they are made of.
 type level struct {
 	some  uint32 // words of used that are not 0
 	used  [buckets / 64]uint64

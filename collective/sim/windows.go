@@ -380,11 +380,11 @@ func (x *windows) receive(r uint32, s *standing, o *operation, p *position, e, k
 	m := &x.kinds[i]
 	cost += m.overhead
 	if o.kind == schedule.RecvReduce {
+		width := int32(1)
 		if o.joint {
-			cost += m.reduce[long] * Time(o.width+2) / 3
-		} else {
-			cost += m.reduce[long]
+			width = o.width
 		}
+		cost += joint(m.reduce[long], width)
 	}
 	s.cpu += cost
 	s.end = max(s.end, s.cpu)

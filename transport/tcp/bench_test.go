@@ -33,25 +33,30 @@ func rawChild() error {
 	})
 }
 
+// begin starts a process in a role, and returns the address that it says.
+func begin(b *testing.B, plain bool, role string) (addr string) {
+	cmd := command(plain)(role)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	return strings.TrimSpace(line)
+}
+
 func rawDial(plain bool) func(b *testing.B) io.ReadWriteCloser {
 	return func(b *testing.B) io.ReadWriteCloser {
-		cmd := command(plain)(rawRole)
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() {
-			cmd.Process.Kill()
-			cmd.Wait()
-		})
-		addr, err := bufio.NewReader(out).ReadString('\n')
-		if err != nil {
-			b.Fatal(err)
-		}
-		c, err := net.Dial("tcp", strings.TrimSpace(addr))
+		c, err := net.Dial("tcp", begin(b, plain, rawRole))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -158,25 +163,10 @@ func BenchmarkExchange(b *testing.B) {
 					if plain {
 						b.Setenv(plainEnv, "1")
 					}
-					cmd := command(plain)(mirrorRole)
-					out, err := cmd.StdoutPipe()
-					if err != nil {
-						b.Fatal(err)
-					}
-					if err := cmd.Start(); err != nil {
-						b.Fatal(err)
-					}
-					b.Cleanup(func() {
-						cmd.Process.Kill()
-						cmd.Wait()
-					})
-					addr, err := bufio.NewReader(out).ReadString('\n')
-					if err != nil {
-						b.Fatal(err)
-					}
+					addr := begin(b, plain, mirrorRole)
 					var all []net.Conn
 					for range conns {
-						raw, err := net.Dial("tcp", strings.TrimSpace(addr))
+						raw, err := net.Dial("tcp", addr)
 						if err != nil {
 							b.Fatal(err)
 						}

@@ -151,6 +151,18 @@ func (w *wire) after(l *link) {
 	w.peer.ep.bell.Ring()
 }
 
+// took takes what a read into the room has returned.
+func (w *wire) took(n int, err error) {
+	if n > 0 {
+		if bad := w.got(n); bad != nil {
+			err = bad
+		}
+	}
+	if err != nil {
+		w.end(err)
+	}
+}
+
 // end notes that nothing more is read.
 func (w *wire) end(err error) {
 	in := &w.intake
@@ -189,16 +201,7 @@ func (w *wire) read() error {
 	defer in.mu.Unlock()
 	for !in.over {
 		a, _ := in.room()
-		n, err := w.conn.Read(a)
-		if n > 0 {
-			if err := w.got(n); err != nil {
-				w.end(err)
-				break
-			}
-		}
-		if err != nil {
-			w.end(err)
-		}
+		w.took(w.conn.Read(a))
 	}
 	return in.err
 }
@@ -213,17 +216,8 @@ func (w *wire) drain(l *link) bool {
 		if n == 0 && err == nil {
 			return false
 		}
-		if n > 0 {
-			if err := w.got(n); err != nil {
-				w.end(err)
-				break
-			}
-		}
-		if err != nil {
-			w.end(err)
-			break
-		}
-		if l != nil && l.next() {
+		w.took(n, err)
+		if l != nil && !in.over && l.next() {
 			return false
 		}
 	}
