@@ -29,6 +29,7 @@ type carded struct {
 	transport.Transport
 	takes bool         // dma-bufs
 	sent  atomic.Int64 // bytes out of them
+	asked atomic.Int64 // places that links were asked to take, and did not
 	known atomic.Int64 // registrations
 }
 
@@ -103,6 +104,14 @@ func (l *cardedLink) Caps() transport.Caps {
 	return caps
 }
 
+// A link that says that it takes places is asked to.
+func (l *cardedLink) Expecting() int { return 8 }
+
+func (l *cardedLink) Expect(int, *transport.Header, []byte) bool {
+	l.e.t.asked.Add(1)
+	return false
+}
+
 func (l *cardedLink) Post(h *transport.Header, payload []byte) (bool, error) {
 	at := uintptr(unsafe.Pointer(unsafe.SliceData(payload)))
 	l.e.mu.Lock()
@@ -174,6 +183,9 @@ func TestDirect(t *testing.T) {
 			}
 			if sent := card.sent.Load(); (sent > 0) != (tt.name == "direct") {
 				t.Errorf("%d bytes went out of dma-bufs", sent)
+			}
+			if n := card.asked.Load(); n != 0 {
+				t.Errorf("%d places in memory of devices were given, which nothing flushes", n)
 			}
 			if n := card.known.Load(); n != 0 {
 				t.Errorf("%d registrations are left", n)

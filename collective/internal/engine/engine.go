@@ -153,7 +153,8 @@ func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) (err error) {
 		e.lanes[i].first, e.lanes[i].count = 0, 0
 	}
 	e.beginPlacing(sc)
-	if len(e.awaits)+len(sc.awaits) > 0 {
+	e.awaits = nil
+	if len(sc.awaits) > 0 && !m.Away { // a device's stream may still use its memory, and nothing flushes what is stored there
 		e.beginExpecting(sc, &m)
 	}
 	for range posted {
