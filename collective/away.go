@@ -139,7 +139,7 @@ func (a *away) register(b *awayBlock, name string, ep transport.DeviceEndpoint, 
 		return
 	}
 	base := uintptr(unsafe.Pointer(&b.mem[0]))
-	how, forget, err := ep.RegisterDevice(transport.DeviceMemory{
+	way, err := ep.RegisterDevice(transport.DeviceMemory{
 		Addr: base, Length: len(b.mem),
 		DMABuf:  func() (int, uint64, error) { return direct.DMABuf(b.mem) },
 		CloseFD: func(fd int) error { return os.NewFile(uintptr(fd), "dma-buf").Close() },
@@ -152,8 +152,8 @@ func (a *away) register(b *awayBlock, name string, ep transport.DeviceEndpoint, 
 		a.ways[fmt.Sprintf("staged for %s (%v)", name, err)] = true
 		return
 	}
-	a.ways[how+" for "+name] = true
-	b.forget = append(b.forget, forget)
+	a.ways[way.How+" for "+name] = true
+	b.forget = append(b.forget, way.Forget)
 }
 
 // publish makes the blocks that endpoints know visible to Direct. mu is held.

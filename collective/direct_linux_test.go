@@ -58,23 +58,23 @@ type cardedMemory struct {
 
 var errNoDMABuf = errors.New("the card takes no dma-bufs")
 
-func (e *cardedEndpoint) RegisterDevice(m transport.DeviceMemory) (string, func() error, error) {
+func (e *cardedEndpoint) RegisterDevice(m transport.DeviceMemory) (transport.DeviceWay, error) {
 	fd, offset, err := m.DMABuf()
 	if err != nil {
-		return "", nil, err
+		return transport.DeviceWay{}, err
 	}
 	file, err := syscall.Mmap(fd, 0, int(offset)+m.Length, syscall.PROT_READ, syscall.MAP_SHARED)
 	if err = errors.Join(err, m.CloseFD(fd)); err != nil {
-		return "", nil, err
+		return transport.DeviceWay{}, err
 	}
 	if !e.t.takes {
-		return "", nil, errors.Join(errNoDMABuf, syscall.Munmap(file))
+		return transport.DeviceWay{}, errors.Join(errNoDMABuf, syscall.Munmap(file))
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.t.known.Add(1)
 	e.list = append(e.list, cardedMemory{m.Addr, file[offset:]})
-	return "dma-buf", func() error {
+	return transport.DeviceWay{How: "dma-buf", Settles: "it only sends", Forget: func() error {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.t.known.Add(-1)
@@ -85,7 +85,7 @@ func (e *cardedEndpoint) RegisterDevice(m transport.DeviceMemory) (string, func(
 			}
 		}
 		return syscall.Munmap(file)
-	}, nil
+	}}, nil
 }
 
 func (e *cardedEndpoint) Open(peer transport.Peer, id transport.LinkID) (transport.Link, error) {

@@ -69,14 +69,15 @@
 // [Endpoint.Register] takes memory of a GPU as a value: as a dma-buf, else by its address, which needs a kernel module
 // such as nvidia-peermem, else by a function that copies it to the host. [Registration.Way] says which it is. A group does so with
 // memory of its AllocDevice, and keeps to its own pinned slots where that would take a copy ([Endpoint.RegisterDevice]). Where the
-// device may write there, too ([Registration.Receives]), a link takes places in it; operations make no use of that yet, as what a card has
-// stored in a GPU's memory must be flushed before kernels read it, and nothing here does. A receiver reads the slot, in
-// memory of the host, and copies from there.
+// device may write there, too ([Registration.Receives]), a link takes places in it, and Poll returns a frame whose payload was stored there when
+// the GPU sees it: at once where the GPU orders what cards store, else when the driver's call has flushed it, else when the
+// device has read a byte from there behind it, over a queue pair to itself, as NCCL does. [Registration.Settles] says which, or why the memory only
+// sends. Operations make no use of that yet: their receiver reads the slot, in memory of the host, and copies from there.
 //
 // # What has been verified
 //
 // On software RoCE (rdma_rxe) in virtual machines, by testvm/testvm.sh: the conformance suite, strangers, a killed
-// process, also one that stores into this one's memory, a wrong key for a slot and for a place, a path that is cut, and the refusal of dma-bufs and of addresses without memory. On a
-// stand-in that reorders, delays and breaks at will: the rest, dma-bufs of a stand-in for the GPU's driver included. It has not run on a network card yet, nor with a GPU,
+// process, also one that stores into this one's memory, a wrong key for a slot and for a place, reads over a queue pair to itself behind what is stored, a path that is cut, and the refusal of dma-bufs and of addresses without memory. On a
+// stand-in that reorders, delays and breaks at will: the rest, dma-bufs of a stand-in for the GPU's driver included, what is stored in which comes only with a flush or a read. It has not run on a network card yet, nor with a GPU,
 // and nothing here says how fast it is.
 package rdma

@@ -49,6 +49,7 @@ type Endpoint struct {
 	look     sync.Mutex
 	queues   []*sharedQueue
 	ends     map[uint32]*end // by number of the pair
+	back     readBack
 	found    [batch]completion
 	shut     bool         // no queue is made any more
 	onSleep  bool         // events are asked for when the rank is about to sleep, not after every look in vain
@@ -86,6 +87,7 @@ func newEndpoint(t *Transport, rank int, b transport.Bell) *Endpoint {
 func (e *Endpoint) start(control transport.Endpoint, f fabric, why error) {
 	e.control, e.fabric, e.reason = control, f, why
 	e.memory = newMemory(f)
+	e.memory.back = e.makeReader
 	e.stages.memory = e.memory
 	go func() {
 		defer close(e.stewarding)
@@ -198,12 +200,14 @@ func (e *Endpoint) Register(m Memory) (*Registration, error) {
 
 // RegisterDevice implements [transport.DeviceEndpoint]: it is [Endpoint.Register] where the device reaches the memory without a copy, and
 // an error elsewhere.
-func (e *Endpoint) RegisterDevice(m transport.DeviceMemory) (how string, forget func() error, err error) {
-	r, err := e.memory.addDirect(Memory{Addr: m.Addr, Length: m.Length, Device: true, DMABuf: m.DMABuf, CloseFD: m.CloseFD, Read: m.Fetch})
+func (e *Endpoint) RegisterDevice(m transport.DeviceMemory) (transport.DeviceWay, error) {
+	r, err := e.memory.addDirect(Memory{
+		Addr: m.Addr, Length: m.Length, Device: true, DMABuf: m.DMABuf, CloseFD: m.CloseFD, Read: m.Fetch, Ordered: m.Ordered, Flush: m.Flush,
+	})
 	if err != nil {
-		return "", nil, fmt.Errorf("rdma: register: %w", err)
+		return transport.DeviceWay{}, fmt.Errorf("rdma: register: %w", err)
 	}
-	return r.Way.String(), r.Close, nil
+	return transport.DeviceWay{How: r.Way.String(), Receives: r.Receives, Settles: r.Settles, Forget: r.Close}, nil
 }
 
 // RegisterHost implements [transport.HostEndpoint]: it is [Endpoint.Register] where there is a device that reaches the memory, and an error elsewhere.
@@ -309,6 +313,10 @@ func (e *Endpoint) collect() (moved bool) {
 
 // dispatch gives a completion to the link whose it is. look is held.
 func (e *Endpoint) dispatch(c *completion) {
+	if e.back.is(c.pair) {
+		e.back.take(c, e.fabric.name())
+		return
+	}
 	d := e.ends[c.pair]
 	if d == nil {
 		return // of a link that is through
@@ -342,6 +350,9 @@ func (e *Endpoint) queueFailed(q *sharedQueue, err error) {
 		if d.queue == q {
 			d.link.broke(err)
 		}
+	}
+	if e.back.queue == q {
+		e.back.failed.CompareAndSwap(nil, &err)
 	}
 }
 
@@ -489,6 +500,7 @@ func (e *Endpoint) Close() error {
 		l.release()
 	}
 	e.look.Lock()
+	e.back.close()
 	queues := e.queues
 	e.queues, e.shut = nil, true
 	e.look.Unlock()

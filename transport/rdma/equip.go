@@ -44,11 +44,11 @@ func (l *link) makeEquipment() error {
 	l.mu.Lock()
 	l.window, l.cells = window, cells
 	l.mu.Unlock()
-	slots, err := e.fabric.register(addressOf(window), len(window), true)
+	slots, err := e.fabric.register(addressOf(window), len(window), peersWrite)
 	if err != nil {
 		return err
 	}
-	out, err := e.fabric.register(addressOf(cells), len(cells), false)
+	out, err := e.fabric.register(addressOf(cells), len(cells), 0)
 	if err != nil {
 		return errors.Join(err, slots.release())
 	}

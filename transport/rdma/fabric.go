@@ -7,10 +7,10 @@ package rdma
 type fabric interface {
 	name() string
 	place() place
-	// register makes n bytes from addr known to the device; a remote region may be written by peers.
-	register(addr uintptr, n int, remote bool) (region, error)
+	// register makes n bytes from addr known to the device, for more than its own sends if rights say so.
+	register(addr uintptr, n int, r rights) (region, error)
 	// registerDMABuf is register for n bytes of a dma-buf from offset, which the device sees at addr.
-	registerDMABuf(fd int, offset uint64, addr uintptr, n int, remote bool) (region, error)
+	registerDMABuf(fd int, offset uint64, addr uintptr, n int, r rights) (region, error)
 	// queue makes a completion queue that holds that many completions.
 	queue(depth int) (queue, error)
 	// watch calls report, from a goroutine of its own and one call at a time, when the device or its port has
@@ -18,6 +18,14 @@ type fabric interface {
 	watch(report func(error)) (stop func())
 	close()
 }
+
+// rights are what may be done to a region beside sending from it.
+type rights uint8
+
+const (
+	peersWrite rights = 1 << iota
+	selfReads         // by a reader; pairs do not let peers read
+)
 
 // A region is memory that a device knows.
 type region interface {
@@ -35,7 +43,17 @@ type queue interface {
 	wait() bool
 	unblock()
 	pair(sends, receives int) (pair, error)
+	reader(depth int) (reader, error)
 	close()
+}
+
+// A reader reads the memory of its own host through the device. A read comes behind all that the device has been heard to have stored
+// before, whose way to the memory it goes, so when it is done, that is there.
+type reader interface {
+	number() uint32
+	// read reads a few bytes from addr of a region with the right selfReads, of which key is the remote key.
+	read(id uint64, addr uintptr, key uint32) error
+	destroy()
 }
 
 // A pair is one end of a reliable connection.

@@ -112,9 +112,13 @@ type link struct {
 	wanted  int             // how many of them there are
 	window  []byte          // word and slots; nil when freed
 	regions []region        // of cells and window
-	held    bool
-	gone    bool // the memory is to be freed at the next Release
-	frame   transport.Frame
+	settled uint64          // frames whose payloads are where their owner sees them; see settle
+	// Of a read behind payloads that are not: its number, 0 if there is none, and what will be settled then.
+	reading, settling uint64
+
+	held  bool
+	gone  bool // the memory is to be freed at the next Release
+	frame transport.Frame
 }
 
 var _ transport.Link = (*link)(nil)

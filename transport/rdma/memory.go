@@ -56,6 +56,10 @@ type Memory struct {
 	// Read copies len(dst) bytes from addr to memory of the host, and returns when they are there. It is the last
 	// way: without it, memory that the device cannot reach is refused.
 	Read func(dst []byte, addr uintptr) error
+	// Ordered and Flush say of memory of another device, as in [transport.DeviceMemory], when that device sees what this one has
+	// stored there: at once, when Flush has returned, or, if neither is set, when this one has read from there behind it.
+	Ordered bool
+	Flush   func() error
 }
 
 // A Registration is memory that the device knows.
@@ -64,6 +68,9 @@ type Registration struct {
 	Way Way
 	// Receives says that what comes can be stored there by the peers' devices: see [transport.ExpectingLink].
 	Receives bool
+	// Settles says what is done before a frame that was stored there is handed out, so that its owner sees the payload; if the
+	// registration does not receive, why not.
+	Settles string
 	// Tried is why the ways before it were not to be had, best first.
 	Tried []error
 
@@ -81,6 +88,30 @@ func (r *Registration) Close() error {
 	return m.drop(r.key)
 }
 
+// settling says how what peers' devices have stored comes to be seen by whoever owns the memory.
+type settling uint8
+
+const (
+	settlesAtOnce settling = iota
+	settlesByFlush
+	settlesByRead
+)
+
+func (s settling) String() string {
+	return [...]string{"ordered", "flushed by the driver", "flushed by a read"}[s]
+}
+
+// settlingOf returns what memory needs.
+func settlingOf(m *Memory) settling {
+	switch {
+	case !m.Device || m.Ordered:
+		return settlesAtOnce
+	case m.Flush != nil:
+		return settlesByFlush
+	}
+	return settlesByRead
+}
+
 // spanKey is a range of addresses.
 type spanKey struct{ base, end uintptr }
 
@@ -90,8 +121,10 @@ type span struct {
 	key    uint32 // local key of the device
 	remote uint32 // the key of peers
 	device bool   // not to be read by this processor
-	// writable says that the peers' devices may store there.
+	// writable says that the peers' devices may store there, and settling what is to be done then.
 	writable bool
+	settling settling
+	flush    func() error
 	read     func(dst []byte, addr uintptr) error // how it is sent, where the device does not read it itself
 	fetch    func(dst []byte, addr uintptr) error // how a link without a device sends it; nil: as other memory, or not at all
 }
@@ -121,11 +154,22 @@ type cached struct {
 	way    Way
 	region region // nil when staged
 	users  int
+	deaf   error // why the peers' devices may not store there
+}
+
+// registration is one of its users.
+func (c *cached) registration(m *memory, tried []error) *Registration {
+	r := &Registration{Way: c.way, Receives: c.span.writable, Settles: c.span.settling.String(), Tried: tried, m: m, key: c.span.spanKey}
+	if !r.Receives {
+		r.Settles = c.deaf.Error()
+	}
+	return r
 }
 
 // memory is the registered memory of an endpoint, and what Alloc has handed out. It is safe for concurrent use.
 type memory struct {
-	fabric fabric // nil: there is no device
+	fabric fabric       // nil: there is no device
+	back   func() error // makes that the device can read registered memory of its own, or says why it cannot
 	spans  atomic.Pointer[[]span]
 
 	mu     sync.Mutex
@@ -184,7 +228,10 @@ func pagesOf(addr uintptr, n int) spanKey {
 	return spanKey{addr &^ (page - 1), (addr + uintptr(n) + page - 1) &^ (page - 1)}
 }
 
-var errOverlap = errors.New("overlaps other registered memory")
+var (
+	errOverlap = errors.New("overlaps other registered memory")
+	errStaged  = errors.New("it is staged")
+)
 
 // add registers memory, or counts one more user of a range that is registered.
 func (m *memory) add(mem Memory) (*Registration, error) {
@@ -202,7 +249,7 @@ func (m *memory) add(mem Memory) (*Registration, error) {
 	}
 	if c := m.cache[key]; c != nil && c.span.device == mem.Device {
 		c.users++
-		return &Registration{Way: c.way, Receives: c.span.writable, m: m, key: key}, nil
+		return c.registration(m, nil), nil
 	}
 	for other := range m.cache {
 		if key.base < other.end && other.base < key.end {
@@ -216,7 +263,7 @@ func (m *memory) add(mem Memory) (*Registration, error) {
 	}
 	m.cache[key] = c
 	m.publish()
-	return &Registration{Way: c.way, Receives: c.span.writable, Tried: tried, m: m, key: key}, nil
+	return c.registration(m, tried), nil
 }
 
 // addDirect is add for memory that the device is to reach without a copy.
@@ -235,9 +282,16 @@ func (m *memory) addDirect(mem Memory) (*Registration, error) {
 // bind finds the best way to the memory.
 func (m *memory) bind(c *cached, mem Memory) (tried []error, err error) {
 	none := ErrNoDevice
+	c.deaf = none
 	if m.fabric != nil {
+		want := peersWrite
+		c.span.settling, c.span.flush = settlingOf(&mem), mem.Flush
+		if c.deaf = nil; c.span.settling == settlesByRead {
+			want |= selfReads
+			c.deaf = m.back()
+		}
 		if mem.DMABuf != nil {
-			if err = m.byDMABuf(c, mem); err == nil {
+			if err = m.byDMABuf(c, mem, want); err == nil {
 				c.way = WayDMABuf
 			} else {
 				tried = append(tried, fmt.Errorf("%v: %w", WayDMABuf, err))
@@ -248,8 +302,8 @@ func (m *memory) bind(c *cached, mem Memory) (tried []error, err error) {
 			if mem.Device {
 				way = WayPeerMem
 			}
-			err = c.known(func(remote bool) (region, error) {
-				return m.fabric.register(c.span.base, int(c.span.end-c.span.base), remote)
+			err = c.known(want, func(r rights) (region, error) {
+				return m.fabric.register(c.span.base, int(c.span.end-c.span.base), r)
 			})
 			if err == nil {
 				c.way = way
@@ -266,12 +320,12 @@ func (m *memory) bind(c *cached, mem Memory) (tried []error, err error) {
 			c.span.fetch = mem.Read
 		}
 	case mem.Read != nil:
-		c.way, c.span.read = WayStaged, mem.Read
+		c.way, c.span.read, c.deaf = WayStaged, mem.Read, errStaged
 	case mem.Device:
 		return nil, fmt.Errorf("%d bytes at %#x: no way from the device: %w", mem.Length, mem.Addr, none)
 	default:
 		// The processor can copy it, as it copies what was never registered.
-		c.way = WayStaged
+		c.way, c.deaf = WayStaged, errStaged
 		c.span.read = func(dst []byte, addr uintptr) error {
 			copy(dst, unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&addr))), len(dst)))
 			return nil
@@ -280,13 +334,13 @@ func (m *memory) bind(c *cached, mem Memory) (tried []error, err error) {
 	return tried, nil
 }
 
-func (m *memory) byDMABuf(c *cached, mem Memory) error {
+func (m *memory) byDMABuf(c *cached, mem Memory, want rights) error {
 	fd, offset, err := mem.DMABuf()
 	if err != nil {
 		return err
 	}
-	err = c.known(func(remote bool) (region, error) {
-		return m.fabric.registerDMABuf(fd, offset, mem.Addr, mem.Length, remote)
+	err = c.known(want, func(r rights) (region, error) {
+		return m.fabric.registerDMABuf(fd, offset, mem.Addr, mem.Length, r)
 	})
 	if mem.CloseFD == nil {
 		return err
@@ -301,16 +355,22 @@ func (m *memory) byDMABuf(c *cached, mem Memory) error {
 	return err
 }
 
-// known registers the range for peers to write to or, where that cannot be, for the own device alone, which may be allowed to
-// read only what others must not change.
-func (c *cached) known(register func(remote bool) (region, error)) error {
-	r, err := register(true)
-	if c.span.writable = err == nil; err != nil {
-		if r, err = register(false); err != nil {
-			return err
+// known registers the range with the rights that receiving takes or, where that cannot be, for the own device's sends alone: it may be
+// allowed to read only what others must not change.
+func (c *cached) known(want rights, register func(r rights) (region, error)) (err error) {
+	if c.deaf == nil {
+		if c.region, err = register(want); err == nil {
+			c.span.writable = true
+			return nil
 		}
 	}
-	c.region = r
+	r, failed := register(0)
+	if failed != nil {
+		return failed
+	}
+	if c.region = r; c.deaf == nil {
+		c.deaf = err
+	}
 	return nil
 }
 

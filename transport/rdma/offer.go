@@ -38,8 +38,11 @@ func offersAt(frames int) int { return wordSize + frames*slotSize }
 
 // expected is the place of a frame.
 type expected struct {
-	mem   []byte // nil: there is none
-	write uint64 // number of the write that told the peer
+	mem      []byte // nil: there is none
+	write    uint64 // number of the write that told the peer
+	at       remote
+	settling settling
+	flush    func() error
 }
 
 // remote is a place in the peer's memory.
@@ -89,8 +92,8 @@ func (l *link) Expect(ahead int, h *transport.Header, mem []byte) bool {
 		return false // the offer before may not have been read yet
 	}
 	cell := l.cells[(len(l.in)+1)*cellSize+int(i)*offerSize:][:offerSize]
-	putOffer(cell, frame, remote{addressOf(mem), s.remote}, h)
-	*x = expected{mem, d.posts + 1}
+	*x = expected{mem: mem, write: d.posts + 1, at: remote{addressOf(mem), s.remote}, settling: s.settling, flush: s.flush}
+	putOffer(cell, frame, x.at, h)
 	l.wanted++
 	l.w = write{
 		to: uintptr(l.theirs.slots) + uintptr(offersAt(l.theirs.window)) + uintptr(i)*offerSize, toKey: l.theirs.key,

@@ -33,8 +33,15 @@ func wanted(t *testing.T, g *transporttest.Group, a, b transport.Link) (transpor
 	if !to.Expect(0, &h, mem) {
 		t.Fatal("no place taken")
 	}
-	// With one queue pair, a frame comes behind the offer.
+	awaitOffer(t, g, a, b)
+	return h, mem
+}
+
+// awaitOffer returns when rank 0 has the offers of rank 1: with one queue pair, a frame comes behind them.
+func awaitOffer(t *testing.T, g *transporttest.Group, a, b transport.Link) {
+	t.Helper()
 	var ok bool
+	var err error
 	word := transport.Header{Kind: transport.Data}
 	if e := transporttest.Await(g.Bells[1], "room", func() bool { ok, err = b.Post(&word, nil); return ok || err != nil }); e != nil || err != nil {
 		t.Fatal(e, err)
@@ -44,7 +51,6 @@ func wanted(t *testing.T, g *transporttest.Group, a, b transport.Link) (transpor
 		t.Fatal(e, err)
 	}
 	a.Release()
-	return h, mem
 }
 
 // offerHeld returns the offer for the next frame, as it lies in the sender's window.

@@ -152,6 +152,13 @@ func (l *link) Poll() (*transport.Frame, error) {
 	} else if l.frame.Payload = l.place(taken, n); l.frame.Payload == nil {
 		l.broke(&transport.FrameError{Reason: fmt.Sprintf("%d bytes stored where nobody wanted them", n)})
 		return nil, l.over.Load().err
+	} else if there, err := l.settle(taken); !there {
+		l.frame.Payload = nil
+		if err != nil {
+			l.broke(err)
+			return nil, &transport.LostError{Peer: l.rank, Cause: err}
+		}
+		return nil, nil
 	}
 	l.held = true
 	return &l.frame, nil

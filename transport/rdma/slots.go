@@ -66,7 +66,7 @@ func (s *stages) get() (*stage, error) {
 		if err != nil {
 			return nil, err
 		}
-		r, err := s.memory.fabric.register(addressOf(mem), len(mem), false)
+		r, err := s.memory.fabric.register(addressOf(mem), len(mem), 0)
 		if err != nil {
 			return nil, errors.Join(err, freePages(mem))
 		}

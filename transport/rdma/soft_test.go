@@ -22,6 +22,10 @@ type softNet struct {
 	dmabuf bool         // takes dma-bufs
 	direct atomic.Int64 // bytes that were read out of files
 	stored atomic.Int64 // and written to them
+	reads  atomic.Int64 // of readers
+	deaf   error        // why there are no readers
+	dull   bool         // readers read, and nothing comes of it
+	prompt bool         // what is stored in files is there at once
 	// With GPUs: readable says whether the processor reads at an address, and files maps the first bytes of a dma-buf.
 	readable func(addr uintptr) bool
 	files    func(fd, n int) (mem []byte, unmap func() error, err error)
@@ -33,6 +37,33 @@ type softNet struct {
 	devices map[*softDevice]bool
 	cut     atomic.Bool // nothing is delivered or answered
 	faults  []error     // against the rules of verbs
+	parked  []softParked
+}
+
+// softParked is what a device has stored in a file and completed, and what is on its way there for as long as it can be: until the
+// device has read from one of its files, or arrive is called.
+type softParked struct {
+	device *softDevice
+	into   []byte
+	data   []byte
+}
+
+// arrive lets what devices have stored in files come there, as the call of a driver does.
+func (n *softNet) arrive() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.unpark(nil)
+}
+
+// unpark is arrive for one device, nil: all. mu is held.
+func (n *softNet) unpark(d *softDevice) {
+	n.parked = slices.DeleteFunc(n.parked, func(p softParked) bool {
+		mine := d == nil || p.device == d
+		if mine {
+			copy(p.into, p.data)
+		}
+		return mine
+	})
 }
 
 func newSoftNet() *softNet {
@@ -114,7 +145,8 @@ type softRegion struct {
 	key    uint32
 	base   uintptr
 	mem    []byte
-	remote bool
+	rights rights
+	device *softDevice
 	unmap  func() error // of a dma-buf
 }
 
@@ -125,14 +157,14 @@ func bytesAt(addr uintptr, n int) []byte {
 	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&addr))), n)
 }
 
-func (d *softDevice) register(addr uintptr, n int, remote bool) (region, error) {
+func (d *softDevice) register(addr uintptr, n int, may rights) (region, error) {
 	if addr == forbidden.Load() || d.net.readable != nil && !d.net.readable(addr) {
 		return nil, &DeviceError{Device: d.name(), Op: "register memory", Err: syscall.EFAULT}
 	}
-	return d.net.add(addr, n, remote), nil
+	return d.add(addr, n, may), nil
 }
 
-func (d *softDevice) registerDMABuf(fd int, offset uint64, addr uintptr, n int, remote bool) (region, error) {
+func (d *softDevice) registerDMABuf(fd int, offset uint64, addr uintptr, n int, may rights) (region, error) {
 	if !d.net.dmabuf {
 		return nil, &DeviceError{Device: d.name(), Op: "register dma-buf", Err: syscall.EOPNOTSUPP}
 	}
@@ -144,20 +176,21 @@ func (d *softDevice) registerDMABuf(fd int, offset uint64, addr uintptr, n int, 
 		if err != nil {
 			return nil, &DeviceError{Device: d.name(), Op: "register dma-buf", Err: err}
 		}
-		r := d.net.add(addr, n, remote).(*softRegion)
+		r := d.add(addr, n, may).(*softRegion)
 		d.net.mu.Lock()
 		defer d.net.mu.Unlock()
 		r.mem, r.unmap = file[offset:], unmap
 		return r, nil
 	}
-	return d.net.add(addr, n, remote), nil
+	return d.add(addr, n, may), nil
 }
 
-func (n *softNet) add(addr uintptr, size int, remote bool) region {
+func (d *softDevice) add(addr uintptr, size int, may rights) region {
+	n := d.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.last++
-	r := &softRegion{net: n, key: n.last, base: addr, mem: bytesAt(addr, size), remote: remote}
+	r := &softRegion{net: n, key: n.last, base: addr, mem: bytesAt(addr, size), rights: may, device: d}
 	n.regions[r.key] = r
 	return r
 }
@@ -178,9 +211,9 @@ func (r *softRegion) release() error {
 }
 
 // find returns n bytes of a region, or nil if the key does not cover them. net.mu is held.
-func (n *softNet) find(key uint32, addr uintptr, size int, remote bool) []byte {
+func (n *softNet) find(key uint32, addr uintptr, size int, want rights) []byte {
 	r := n.regions[key]
-	if r == nil || remote && !r.remote || addr < r.base || addr+uintptr(size) > r.base+uintptr(len(r.mem)) {
+	if r == nil || want&^r.rights != 0 || addr < r.base || addr+uintptr(size) > r.base+uintptr(len(r.mem)) {
 		return nil
 	}
 	return r.mem[addr-r.base:][:size]
@@ -194,6 +227,7 @@ func (n *softNet) isFile(key uint32) bool {
 
 type softQueue struct {
 	net    *softNet
+	device *softDevice
 	mu     sync.Mutex
 	wake   sync.Cond
 	done   []completion
@@ -204,7 +238,7 @@ type softQueue struct {
 }
 
 func (d *softDevice) queue(depth int) (queue, error) {
-	q := &softQueue{net: d.net, depth: depth}
+	q := &softQueue{net: d.net, device: d, depth: depth}
 	q.wake.L = &q.mu
 	return q, nil
 }
@@ -278,6 +312,7 @@ type softPair struct {
 
 type softWrite struct {
 	write
+	read bool
 	data [softInline]byte // of an inline write
 }
 
@@ -290,6 +325,34 @@ func (q *softQueue) pair(sends, receives int) (pair, error) {
 	n.pairs[p.num] = p
 	go p.deliver()
 	return p, nil
+}
+
+// A softReader is a pair that reads.
+type softReader struct{ *softPair }
+
+func (q *softQueue) reader(depth int) (reader, error) {
+	if q.net.deaf != nil {
+		return nil, q.net.deaf
+	}
+	p, err := q.pair(depth, 1)
+	return softReader{p.(*softPair)}, err
+}
+
+func (r softReader) read(id uint64, addr uintptr, key uint32) error {
+	return r.post(softWrite{write: write{id: id, to: addr, toKey: key, signaled: true}, read: true})
+}
+
+// fetch does a read. net.mu is held.
+func (p *softPair) fetch(w *softWrite) Status {
+	n := p.net
+	if n.find(w.toKey, w.to, 1, selfReads) == nil || n.regions[w.toKey].device != p.q.device {
+		return StatusRemoteAccess
+	}
+	n.reads.Add(1)
+	if !n.dull {
+		n.unpark(p.q.device)
+	}
+	return StatusOK
 }
 
 func (p *softPair) number() uint32 { return p.num }
@@ -311,7 +374,9 @@ func (p *softPair) receives(n int) error {
 	return nil
 }
 
-func (p *softPair) write(w *write) error {
+func (p *softPair) write(w *write) error { return p.post(softWrite{write: *w}) }
+
+func (p *softPair) post(s softWrite) error {
 	n := p.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -319,12 +384,11 @@ func (p *softPair) write(w *write) error {
 		n.fault("%d writes in a queue of %d", p.pending, p.sends)
 		return syscall.ENOMEM
 	}
-	s := softWrite{write: *w}
-	if w.inline {
-		if w.headLength > softInline || w.bodyLength > 0 {
-			n.fault("%d and %d bytes inline", w.headLength, w.bodyLength)
+	if s.inline {
+		if s.headLength > softInline || s.bodyLength > 0 {
+			n.fault("%d and %d bytes inline", s.headLength, s.bodyLength)
 		}
-		copy(s.data[:], bytesAt(w.head, w.headLength))
+		copy(s.data[:], bytesAt(s.head, s.headLength))
 	}
 	p.queued = append(p.queued, s)
 	p.rouse()
@@ -378,7 +442,11 @@ func (p *softPair) deliver() {
 		unsignaled++
 		s := StatusFlushed
 		if !p.broken {
-			s = p.carry(&w)
+			if s = StatusRetryExceeded; w.read && !p.net.cut.Load() {
+				s = p.fetch(&w)
+			} else if !w.read {
+				s = p.carry(&w)
+			}
 		}
 		if s == unanswered {
 			p.net.mu.Unlock()
@@ -438,12 +506,12 @@ func (p *softPair) carry(w *softWrite) Status {
 	if peer == nil || peer.broken || peer.to == nil || peer.to.number != p.num || peer.to.psnIn != p.to.psnOut {
 		return unanswered
 	}
-	body := n.find(w.bodyKey, w.body, w.bodyLength, false)
+	body := n.find(w.bodyKey, w.body, w.bodyLength, 0)
 	var head []byte
 	if w.inline {
 		head = w.data[:w.headLength]
 	} else {
-		head = n.find(w.headKey, w.head, w.headLength, false)
+		head = n.find(w.headKey, w.head, w.headLength, 0)
 	}
 	if n.isFile(w.bodyKey) {
 		n.direct.Add(int64(len(body)))
@@ -455,14 +523,16 @@ func (p *softPair) carry(w *softWrite) Status {
 		return StatusLocalProtection
 	}
 	if size := w.headLength + w.bodyLength; size > 0 {
-		into := n.find(w.toKey, w.to, size, true)
+		into := n.find(w.toKey, w.to, size, peersWrite)
 		if into == nil {
 			return StatusRemoteAccess
 		}
 		if n.isFile(w.toKey) {
 			n.stored.Add(int64(size))
 		}
-		if size <= offerSize && size%8 == 0 && w.bodyLength == 0 && !w.withImm { // word by word, as a bus does it at the least
+		if n.isFile(w.toKey) && !n.prompt {
+			n.parked = append(n.parked, softParked{n.regions[w.toKey].device, into, slices.Concat(head, body)})
+		} else if size <= offerSize && size%8 == 0 && w.bodyLength == 0 && !w.withImm { // word by word, as a bus does it at the least
 			for i := 0; i < size; i += 8 {
 				atomic.StoreUint64((*uint64)(unsafe.Pointer(&into[i])), *(*uint64)(unsafe.Pointer(&head[i])))
 				if n.unruly {

@@ -18,6 +18,7 @@ import "C"
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/bits"
 	"os"
@@ -166,24 +167,28 @@ func (r verbsRegion) release() error {
 	return nil
 }
 
-func access(remote bool) C.int {
-	if remote {
-		return C.RT_ACCESS_LOCAL_WRITE | C.RT_ACCESS_REMOTE_WRITE
+func access(r rights) C.int {
+	a := C.int(C.RT_ACCESS_LOCAL_WRITE)
+	if r&peersWrite != 0 {
+		a |= C.RT_ACCESS_REMOTE_WRITE
 	}
-	return C.RT_ACCESS_LOCAL_WRITE
+	if r&selfReads != 0 {
+		a |= C.RT_ACCESS_REMOTE_READ
+	}
+	return a
 }
 
-func (v *verbs) register(addr uintptr, n int, remote bool) (region, error) {
+func (v *verbs) register(addr uintptr, n int, may rights) (region, error) {
 	var r verbsRegion
-	if e := C.rt_reg(v.pd, C.uint64_t(addr), C.size_t(n), access(remote), &r.mr); e != 0 {
+	if e := C.rt_reg(v.pd, C.uint64_t(addr), C.size_t(n), access(may), &r.mr); e != 0 {
 		return nil, &DeviceError{Device: v.device, Op: "register memory", Err: syscall.Errno(e)}
 	}
 	return r, nil
 }
 
-func (v *verbs) registerDMABuf(fd int, offset uint64, addr uintptr, n int, remote bool) (region, error) {
+func (v *verbs) registerDMABuf(fd int, offset uint64, addr uintptr, n int, may rights) (region, error) {
 	var r verbsRegion
-	if e := C.rt_reg_dmabuf(v.pd, C.uint64_t(offset), C.size_t(n), C.uint64_t(addr), C.int(fd), access(remote), &r.mr); e != 0 {
+	if e := C.rt_reg_dmabuf(v.pd, C.uint64_t(offset), C.size_t(n), C.uint64_t(addr), C.int(fd), access(may), &r.mr); e != 0 {
 		return nil, &DeviceError{Device: v.device, Op: "register dma-buf", Err: syscall.Errno(e)}
 	}
 	return r, nil
@@ -268,13 +273,18 @@ type verbsPair struct {
 const wantInline = 256
 
 func (q *verbsQueue) pair(sends, receives int) (pair, error) {
+	return q.newPair(sends, receives, C.RT_ACCESS_LOCAL_WRITE|C.RT_ACCESS_REMOTE_WRITE)
+}
+
+// newPair makes a pair with what its peer may do.
+func (q *verbsQueue) newPair(sends, receives int, allowed C.int) (*verbsPair, error) {
 	p := &verbsPair{q: q}
 	inlined, number := C.uint32_t(wantInline), C.uint32_t(0)
 	if e := C.rt_create_qp(q.v.pd, q.cq, C.uint32_t(sends), C.uint32_t(receives), &inlined, &p.qp, &number); e != 0 {
 		return nil, &DeviceError{Device: q.v.device, Op: "create queue pair", Err: syscall.Errno(e)}
 	}
 	p.qpn, p.inlined = uint32(number), int(inlined)
-	if e := C.rt_qp_init(p.qp, C.int(q.v.cfg.port), C.int(q.v.cfg.pkey)); e != 0 {
+	if e := C.rt_qp_init(p.qp, C.int(q.v.cfg.port), C.int(q.v.cfg.pkey), allowed); e != 0 {
 		C.rt_destroy_qp(p.qp)
 		return nil, &DeviceError{Device: q.v.device, Op: "initialise queue pair", Err: syscall.Errno(e)}
 	}
@@ -328,6 +338,46 @@ func (p *verbsPair) write(w *write) error {
 		return &DeviceError{Device: p.q.v.device, Op: "post write", Err: syscall.Errno(e)}
 	}
 	return nil
+}
+
+// A verbsReader is a queue pair that is connected to itself, as NCCL's is for the same purpose.
+type verbsReader struct {
+	*verbsPair
+	sink   []byte // where what is read goes
+	region region
+}
+
+func (q *verbsQueue) reader(depth int) (reader, error) {
+	sink, err := newPages(os.Getpagesize())
+	if err != nil {
+		return nil, err
+	}
+	r := &verbsReader{sink: sink}
+	if r.region, err = q.v.register(addressOf(sink), len(sink), 0); err != nil {
+		return nil, errors.Join(err, freePages(sink))
+	}
+	if r.verbsPair, err = q.newPair(depth, 1, C.RT_ACCESS_LOCAL_WRITE|C.RT_ACCESS_REMOTE_READ); err == nil {
+		if err = r.connect(route{to: q.v.at, number: r.qpn, mtu: q.v.at.mtu}); err == nil {
+			return r, nil
+		}
+		r.verbsPair.destroy()
+	}
+	return nil, errors.Join(err, r.region.release(), freePages(sink))
+}
+
+func (r *verbsReader) read(id uint64, addr uintptr, key uint32) error {
+	local, _ := r.region.keys()
+	if e := C.rt_post_read(r.qp, C.uint64_t(id), C.uint64_t(addressOf(r.sink)), C.uint32_t(local), C.uint64_t(addr), C.uint32_t(key)); e != 0 {
+		return &DeviceError{Device: r.q.v.device, Op: "post read", Err: syscall.Errno(e)}
+	}
+	return nil
+}
+
+func (r *verbsReader) destroy() {
+	r.verbsPair.reset()
+	r.verbsPair.destroy()
+	_ = r.region.release() // nothing can be done about it
+	_ = freePages(r.sink)
 }
 
 func (p *verbsPair) reset()   { C.rt_qp_reset(p.qp) }

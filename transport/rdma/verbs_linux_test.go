@@ -149,6 +149,36 @@ func TestVerbsDeviceMemory(t *testing.T) {
 	}
 }
 
+// What is stored in memory of another device, for which the host's stands here, is handed out behind a read over a queue pair that
+// is connected to itself.
+func TestVerbsReadBack(t *testing.T) {
+	needDevice(t)
+	id := newIdentity(t)
+	tr, err := onTCP(id, quick...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := transporttest.NewGroupAs(t, tr, 2, id.ID)
+	a, b := g.Pair(t, stripetest.LinkID)
+	far := newFarMemory(t, 1<<21)
+	far.DeviceMemory.Addr, far.place, far.DMABuf = addressOf(far.content), far.content, nil
+	ep := g.Endpoints[1].(*Endpoint)
+	way, err := ep.RegisterDevice(far.DeviceMemory)
+	if err != nil || way.How != WayPeerMem.String() || !way.Receives || way.Settles != settlesByRead.String() {
+		t.Fatalf("got %+v, %v", way, err)
+	}
+	stored, early := receiveFar(t, g, a, b, far)
+	if reads := ep.back.done.Load(); stored == 0 || early || reads == 0 || reads > uint64(stored) {
+		t.Errorf("%d frames were stored there, too early: %t, %d reads", stored, early, reads)
+	} else {
+		t.Logf("%d reads for %d frames", reads, stored)
+	}
+	carriedBy(t, b, "rdma")
+	if err := way.Forget(); err != nil {
+		t.Error(err)
+	}
+}
+
 // host is one of two machines.
 type host struct {
 	rank  int

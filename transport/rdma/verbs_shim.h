@@ -197,13 +197,13 @@ static int rt_create_qp(struct rt_pd *pd, struct rt_cq *cq, uint32_t sends, uint
 }
 static int rt_destroy_qp(struct rt_qp *qp) { return rt_lib.destroy_qp(qp); }
 
-static int rt_qp_init(struct rt_qp *qp, int port, int pkey) {
+static int rt_qp_init(struct rt_qp *qp, int port, int pkey, int allowed) {
 	struct rt_qp_attr a;
 	memset(&a, 0, sizeof a);
 	a.qp_state = RT_QPS_INIT;
 	a.port_num = port;
 	a.pkey_index = pkey;
-	a.qp_access_flags = RT_ACCESS_LOCAL_WRITE | RT_ACCESS_REMOTE_WRITE;
+	a.qp_access_flags = allowed;
 	return rt_lib.modify_qp(qp, &a, RT_QP_STATE | RT_QP_PKEY_INDEX | RT_QP_PORT | RT_QP_ACCESS_FLAGS);
 }
 
@@ -283,6 +283,21 @@ static int rt_post_write(struct rt_qp *qp, const struct rt_write *w) {
 	wr.imm_data = w->imm;
 	wr.wr.rdma.remote_addr = w->to;
 	wr.wr.rdma.rkey = w->to_key;
+	return qp->context->ops.post_send(qp, &wr, &bad);
+}
+
+// rt_post_read reads a byte, which moves what was stored before it to where it belongs.
+static int rt_post_read(struct rt_qp *qp, uint64_t id, uint64_t into, uint32_t into_key, uint64_t from, uint32_t from_key) {
+	struct rt_sge sge = {into, 1, into_key};
+	struct rt_send_wr wr, *bad;
+	memset(&wr, 0, sizeof wr);
+	wr.wr_id = id;
+	wr.sg_list = &sge;
+	wr.num_sge = 1;
+	wr.opcode = RT_WR_RDMA_READ;
+	wr.send_flags = RT_SEND_SIGNALED;
+	wr.wr.rdma.remote_addr = from;
+	wr.wr.rdma.rkey = from_key;
 	return qp->context->ops.post_send(qp, &wr, &bad);
 }
 
