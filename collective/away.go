@@ -18,11 +18,12 @@ import (
 
 // away is a communicator's memory on its rank's device.
 type away struct {
-	mu      sync.Mutex
-	blocks  map[*byte]*awayBlock // of AllocDevice
-	scratch []byte
-	direct  atomic.Pointer[[][]byte] // what network cards read by themselves
-	ways    map[string]bool          // how, or why they do not
+	mu       sync.Mutex
+	blocks   map[*byte]*awayBlock // of AllocDevice
+	scratch  []byte
+	receives bool                     // links store in some block
+	direct   atomic.Pointer[[][]byte] // what network cards read by themselves
+	ways     map[string]bool          // how, or why they do not
 }
 
 // An awayBlock is one block.
@@ -82,13 +83,15 @@ func (c *Comm) memoryFits(k *call) error {
 
 // scratchFor returns at least n bytes of scratch memory where the call's blocks lie.
 func (c *Comm) scratchFor(k *call, n int) ([]byte, error) {
-	m := k.src.Memory
-	have, alloc, free := &c.calls.scratch, c.doors.alloc, c.doors.free
-	if m != nil {
-		have, alloc, free = &c.away.scratch, m.Alloc, m.Free
+	have, alloc, free, size := &c.calls.scratch, c.doors.alloc, c.doors.free, n
+	if k.src.Memory != nil {
+		// To free memory the driver may wait for the whole device, of which a stream may wait for this very operation: what has become too
+		// short is kept until Close.
+		have, alloc, free = &c.away.scratch, c.allocAway, func([]byte) error { return nil }
+		size = max(n, 2*len(*have))
 	}
 	if len(*have) < n {
-		mem, err := alloc(n)
+		mem, err := alloc(size)
 		if err != nil {
 			return nil, err
 		}
@@ -139,6 +142,7 @@ func (a *away) register(b *awayBlock, name string, ep transport.DeviceEndpoint, 
 		return
 	}
 	base := uintptr(unsafe.Pointer(&b.mem[0]))
+	ordered, flush := direct.Stored()
 	way, err := ep.RegisterDevice(transport.DeviceMemory{
 		Addr: base, Length: len(b.mem),
 		DMABuf:  func() (int, uint64, error) { return direct.DMABuf(b.mem) },
@@ -147,12 +151,18 @@ func (a *away) register(b *awayBlock, name string, ep transport.DeviceEndpoint, 
 			at := int(addr - base)
 			return direct.Fetch(dst, b.mem[at:at+len(dst)])
 		},
+		Ordered: ordered, Flush: flush,
 	})
 	if err != nil {
 		a.ways[fmt.Sprintf("staged for %s (%v)", name, err)] = true
 		return
 	}
-	a.ways[way.How+" for "+name] = true
+	if way.Receives {
+		a.ways[fmt.Sprintf("%s for %s, both ways (%s)", way.How, name, way.Settles)] = true
+		a.receives = true
+	} else {
+		a.ways[fmt.Sprintf("%s for %s, to send only (%s)", way.How, name, way.Settles)] = true
+	}
 	b.forget = append(b.forget, way.Forget)
 }
 
@@ -192,8 +202,21 @@ func (a *away) forgetBlock(b *awayBlock) error {
 	return errors.Join(errs...)
 }
 
-// MemoryWay says how network cards have reached the memory of AllocDevice so far: "dma-buf for rdma", "peer memory for rdma", or
-// "staged for rdma" and why, of all blocks that there were; "" where no transport could or there were none.
+// landing returns memory of the rank's device that links store in, until the communicator is closed; nil if they store in none yet. It frees
+// nothing, for the same reason as scratchFor.
+func (c *Comm) landing(n int) ([]byte, error) {
+	c.away.mu.Lock()
+	receives := c.away.receives
+	c.away.mu.Unlock()
+	if !receives {
+		return nil, nil
+	}
+	return c.allocAway(n)
+}
+
+// MemoryWay says how network cards have reached the memory of AllocDevice so far: "dma-buf for rdma" or "peer memory for rdma", and whether
+// they send from there only, or store there, too, and what is then done so that the device sees it; or "staged for rdma" and why. It is so
+// for all blocks that there were; "" where no transport could or there were none.
 func (c *Comm) MemoryWay() string {
 	c.away.mu.Lock()
 	defer c.away.mu.Unlock()
@@ -226,9 +249,6 @@ func (c *Comm) freeAway() error {
 	}
 	c.away.blocks = nil
 	c.away.publish()
-	if c.away.scratch != nil {
-		errs = append(errs, c.cfg.Memory.Free(c.away.scratch))
-		c.away.scratch = nil
-	}
+	c.away.scratch = nil
 	return errors.Join(errs...)
 }

@@ -125,7 +125,7 @@ func newComm(cfg Config, group *membership.Group, d doors) (*Comm, error) {
 		Rank: cfg.Rank, Size: cfg.Size, Epoch: uint32(c.epoch), Bell: d.bell,
 		Crowded: onHost > min(runtime.NumCPU(), runtime.GOMAXPROCS(0)*onHost/inProcess), Shared: inProcess > 1 || d.networked(),
 		InProcess: inProcess,
-		Alloc:     alloc, Free: free, Memory: cfg.Memory, Reads: readers(cfg.Memory, group, cfg.Rank), Near: near, Direct: c.away.isDirect,
+		Alloc:     alloc, Free: free, Memory: cfg.Memory, Reads: readers(cfg.Memory, group, cfg.Rank), Near: near, Direct: c.away.isDirect, Landing: c.landing,
 		Open: func(peer int, channel uint16) (transport.Link, error) {
 			l, name, err := d.open(&self, &group.Members[peer], transport.LinkID{Comm: group.ID, Channel: channel})
 			if err == nil {

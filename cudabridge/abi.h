@@ -13,6 +13,8 @@ typedef int CUdevice_attribute;
 typedef int CUpointer_attribute;
 typedef int CUjit_option;
 typedef int CUmemRangeHandleType;
+typedef int CUflushGPUDirectRDMAWritesTarget;
+typedef int CUflushGPUDirectRDMAWritesScope;
 typedef unsigned long long CUdeviceptr;
 typedef uint32_t cuuint32_t;
 typedef struct CUctx_st *CUcontext;
@@ -79,7 +81,8 @@ typedef struct { char reserved[64]; } CUipcEventHandle;
 	X(cuLaunchKernel, 1, (CUfunction, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, CUstream, void **, void **)) \
 	X(cuPointerGetAttribute, 1, (void *, CUpointer_attribute, CUdeviceptr)) \
 	X(cuMemGetAddressRange_v2, 1, (CUdeviceptr *, size_t *, CUdeviceptr)) \
-	X(cuMemGetHandleForAddressRange, 0, (void *, CUdeviceptr, size_t, CUmemRangeHandleType, unsigned long long))
+	X(cuMemGetHandleForAddressRange, 0, (void *, CUdeviceptr, size_t, CUmemRangeHandleType, unsigned long long)) \
+	X(cuFlushGPUDirectRDMAWrites, 0, (CUflushGPUDirectRDMAWritesTarget, CUflushGPUDirectRDMAWritesScope))
 
 // RT_CUDA_CONSTANTS lists the numbers that the Go code uses: name in cuda.h, value.
 #define RT_CUDA_CONSTANTS(X) \
@@ -109,6 +112,14 @@ typedef struct { char reserved[64]; } CUipcEventHandle;
 	X(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 76) \
 	X(CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING, 41) \
 	X(CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, 115) \
+	X(CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_FLUSH_WRITES_OPTIONS, 117) \
+	X(CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WRITES_ORDERING, 118) \
+	X(CU_FLUSH_GPU_DIRECT_RDMA_WRITES_OPTION_HOST, 1) \
+	X(CU_GPU_DIRECT_RDMA_WRITES_ORDERING_OWNER, 100) \
+	X(CU_GPU_DIRECT_RDMA_WRITES_ORDERING_ALL_DEVICES, 200) \
+	X(CU_FLUSH_GPU_DIRECT_RDMA_WRITES_TARGET_CURRENT_CTX, 0) \
+	X(CU_FLUSH_GPU_DIRECT_RDMA_WRITES_TO_OWNER, 100) \
+	X(CU_FLUSH_GPU_DIRECT_RDMA_WRITES_TO_ALL_DEVICES, 200) \
 	X(CU_POINTER_ATTRIBUTE_BUFFER_ID, 7) \
 	X(CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, 9) \
 	X(CU_STREAM_NON_BLOCKING, 1) \

@@ -59,7 +59,11 @@ func TestHeader(t *testing.T) {
 		"CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL": pointerDevice, "CU_STREAM_NON_BLOCKING": streamNonBlocking, "CU_EVENT_BLOCKING_SYNC": eventBlockingSync,
 		"CU_EVENT_DISABLE_TIMING": eventDisableTiming, "CU_EVENT_INTERPROCESS": eventInterprocess, "CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS": ipcLazyPeerAccess,
 		"CU_MEMHOSTALLOC_PORTABLE": hostPortable, "CU_MEMHOSTALLOC_DEVICEMAP": hostDeviceMap, "CU_STREAM_WAIT_VALUE_GEQ": waitGreaterOrEqual,
-		"CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD": rangeDMABuf,
+		"CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD":                      rangeDMABuf,
+		"CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_FLUSH_WRITES_OPTIONS": attributeFlush, "CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WRITES_ORDERING": attributeOrdering,
+		"CU_FLUSH_GPU_DIRECT_RDMA_WRITES_OPTION_HOST": flushByHost, "CU_GPU_DIRECT_RDMA_WRITES_ORDERING_OWNER": orderedForOwner,
+		"CU_GPU_DIRECT_RDMA_WRITES_ORDERING_ALL_DEVICES": orderedForAll, "CU_FLUSH_GPU_DIRECT_RDMA_WRITES_TARGET_CURRENT_CTX": flushCurrent,
+		"CU_FLUSH_GPU_DIRECT_RDMA_WRITES_TO_OWNER": flushToOwner, "CU_FLUSH_GPU_DIRECT_RDMA_WRITES_TO_ALL_DEVICES": flushToAll,
 	}
 	constants := constantLine.FindAllStringSubmatch(header(t), -1)
 	for _, c := range constants {

@@ -118,6 +118,8 @@ static CUresult call(const rt_cuda *l, int function, uint64_t *a, void *text) {
 	case rt_cuPointerGetAttribute: { unsigned long long v = 0; r = l->cuPointerGetAttribute(&v, (CUpointer_attribute)a[0], a[1]); return OUT(v); }
 	case rt_cuMemGetAddressRange_v2: r = l->cuMemGetAddressRange_v2(&p, &size, a[0]); a[1] = size; return OUT(p);
 	case rt_cuMemGetHandleForAddressRange: n = -1; r = l->cuMemGetHandleForAddressRange(&n, a[0], a[1], (CUmemRangeHandleType)a[2], 0); return OUT(n);
+	case rt_cuFlushGPUDirectRDMAWrites:
+		return l->cuFlushGPUDirectRDMAWrites((CUflushGPUDirectRDMAWritesTarget)a[0], (CUflushGPUDirectRDMAWritesScope)a[1]);
 	}
 	return 801; // CUDA_ERROR_NOT_SUPPORTED
 }

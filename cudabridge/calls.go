@@ -65,6 +65,7 @@ const (
 	cuPointerGetAttribute
 	cuMemGetAddressRange
 	cuMemGetHandleForAddressRange
+	cuFlushGPUDirectRDMAWrites
 	functions // how many there are
 )
 
@@ -78,7 +79,7 @@ var functionNames = [functions]string{
 	"cuEventDestroy", "cuEventRecord", "cuEventQuery", "cuEventSynchronize", "cuIpcGetMemHandle", "cuIpcOpenMemHandle",
 	"cuIpcCloseMemHandle", "cuIpcGetEventHandle", "cuIpcOpenEventHandle", "cuModuleLoadDataEx", "cuModuleGetFunction", "cuModuleUnload",
 	"cuLaunchKernel", "cuPointerGetAttribute", "cuMemGetAddressRange",
-	"cuMemGetHandleForAddressRange",
+	"cuMemGetHandleForAddressRange", "cuFlushGPUDirectRDMAWrites",
 }
 
 // Results and arguments of the driver; a test compares them with abi.h.
@@ -109,6 +110,14 @@ const (
 	attributeMajor           = 75
 	attributeMinor           = 76
 	attributePools           = 115
+	attributeFlush           = 117
+	attributeOrdering        = 118
+	flushByHost              = 1 // a bit of the first
+	orderedForOwner          = 100
+	orderedForAll            = 200
+	flushCurrent             = 0
+	flushToOwner             = 100
+	flushToAll               = 200
 	pointerBufferID          = 7
 	pointerDevice            = 9
 	streamNonBlocking        = 1

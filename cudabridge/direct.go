@@ -34,6 +34,35 @@ func (m *Memory) DMABuf(b []byte) (fd int, offset uint64, err error) {
 	return int(int32(a[0])), addressOf(b) - start, nil
 }
 
+// Stored asks the driver when the device's work sees what a network card has stored in its memory. A device that orders such stores for
+// itself alone counts as one that orders them only where no other can read its memory in place. Where the driver does not know,
+// because it is older than CUDA 11.3, a card has to read.
+func (m *Memory) Stored() (ordered bool, flush func() error) {
+	alone := m.cfg.Staged || m.device.driver.count == 1
+	ordering := m.device.attribute(attributeOrdering)
+	if ordering >= orderedForAll || ordering >= orderedForOwner && alone {
+		return true, nil
+	}
+	scope := uint64(flushToAll)
+	if alone {
+		scope = flushToOwner
+	}
+	flush = func() error { return m.device.do(cuFlushGPUDirectRDMAWrites, &arguments{flushCurrent, scope}, nil) }
+	if m.device.attribute(attributeFlush)&flushByHost == 0 || flush() != nil {
+		return false, nil
+	}
+	return false, flush
+}
+
+// attribute returns an attribute that not every driver knows, 0 where it does not.
+func (d *Device) attribute(which uint64) int {
+	a := arguments{which, d.handle}
+	if d.do(cuDeviceGetAttribute, &a, nil) != nil {
+		return 0
+	}
+	return int(int32(a[0]))
+}
+
 // Fetch copies src, on the device, to memory of the host, through pinned memory, and returns when it is there. What is still to be
 // written to src is the caller's concern.
 func (m *Memory) Fetch(dst, src []byte) error {

@@ -11,12 +11,13 @@ import (
 // A queue does the work of one rank on a device, on three streams, so that copies out, copies in and kernels overlap, and a
 // fourth that waits for the caller's.
 type queue struct {
-	memory  *Memory
-	lines   [4]line
-	slots   map[*byte]*HostBuffer
-	scratch *Buffer
-	closed  bool
-	err     error // the first failure of any work
+	memory   *Memory
+	lines    [4]line
+	slots    map[*byte]*HostBuffer
+	scratch  *Buffer
+	outgrown []*Buffer // what was scratch, each at most half as long as the next
+	closed   bool
+	err      error // the first failure of any work
 }
 
 // The lines of a queue. A Ticket has the line in its lowest bits, and above it the number of the piece of work on it.
@@ -147,18 +148,12 @@ func (q *queue) Reduce(k buffer.Kernel, dst []byte, srcs [][]byte, ranks int) (b
 		var scratch []byte
 		if len(srcs) > passWidth {
 			if q.scratch == nil || len(q.scratch.data) < len(dst)+16 {
-				// The line is in order, so work that still uses the old one is over when it has come to its end.
-				if err := s.Synchronize(); err != nil {
-					return err
-				}
-				if q.scratch != nil {
-					if err := q.scratch.Close(); err != nil {
-						return err
-					}
-				}
 				b, err := q.memory.device.Alloc(class(len(dst) + 16))
 				if err != nil {
 					return err
+				}
+				if q.scratch != nil { // work uses it, and the driver may wait for the whole device before it frees
+					q.outgrown = append(q.outgrown, q.scratch)
 				}
 				q.scratch = b
 			}
@@ -294,7 +289,10 @@ func (q *queue) Close() error {
 	q.memory.device.keepPinned(q.slots) // peers may still read them
 	clear(q.slots)
 	if q.scratch != nil {
-		errs = append(errs, q.scratch.Close())
+		q.outgrown = append(q.outgrown, q.scratch)
+	}
+	for _, b := range q.outgrown {
+		errs = append(errs, b.Close())
 	}
 	return errors.Join(errs...)
 }

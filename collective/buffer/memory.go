@@ -70,7 +70,7 @@ type Queue interface {
 	io.Closer
 }
 
-// A Direct is a Memory that network cards may read by themselves, without a copy in the host's memory.
+// A Direct is a Memory that network cards may read and write by themselves, without a copy in the host's memory.
 type Direct interface {
 	Memory
 	// DMABuf returns a dma-buf with b in it from byte offset on, for a card to register. The caller closes fd. An error
@@ -78,4 +78,8 @@ type Direct interface {
 	DMABuf(b []byte) (fd int, offset uint64, err error)
 	// Fetch copies src, in the Memory, to memory of the host, and returns when it is there.
 	Fetch(dst, src []byte) error
+	// Stored says when work that begins later, of queues, of streams and of those who Read the Memory, sees what a card has stored in
+	// it: as soon as the card has said so, if ordered; else when flush has returned; with neither, when the card has
+	// read from there behind it. flush may be called from any goroutine.
+	Stored() (ordered bool, flush func() error)
 }

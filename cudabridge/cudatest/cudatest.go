@@ -24,6 +24,9 @@ static void delay(int us) { ((void (*)(int))dlsym(library, "standin_delay"))(us)
 static int violations(char *text, size_t n) { return ((int (*)(char *, size_t))dlsym(library, "standin_violations"))(text, n); }
 static size_t live(void) { return ((size_t (*)(void))dlsym(library, "standin_live"))(); }
 static int table(int device, uint64_t *out, int max) { return ((int (*)(int, uint64_t *, int))dlsym(library, "standin_table"))(device, out, max); }
+static void direct(int flushes, int order) { ((void (*)(int, int))dlsym(library, "standin_direct"))(flushes, order); }
+static void card(uint64_t at, size_t n, int what) { ((void (*)(uint64_t, size_t, int))dlsym(library, "standin_card"))(at, n, what); }
+static void settle(void) { ((void (*)(void))dlsym(library, "standin_settle"))(); }
 static void touched(int stream, uint64_t lo, uint64_t n, int write) { ((void (*)(int, uint64_t, uint64_t, int))dlsym(library, "standin_touched"))(stream, lo, n, write); }
 */
 import "C"
@@ -159,6 +162,29 @@ func Violations() (int, string) {
 
 // Live returns how many bytes of device memory are allocated.
 func Live() int { return int(C.live()) }
+
+// Direct sets what the devices say of stores by network cards: the options for flushing them, and for whom they are ordered, as the
+// driver's attributes 117 and 118 have them. At the start both are 0.
+func Direct(flush, ordering int) { C.direct(C.int(flush), C.int(ordering)) }
+
+// A Store is something that a network card does to a place in a device's memory.
+type Store int
+
+// A place that a card may store in counts as written to by work that no stream has waited for, until [Settle] or the driver's call that
+// flushes. Work of the device that touches it before is noted, and so is a place that work still uses.
+const (
+	Wanted    Store = iota // it may store there from now on
+	Stored                 // it has
+	Abandoned              // it will not
+)
+
+// Card notes what a network card does.
+func Card(place []byte, s Store) {
+	C.card(C.uint64_t(uintptr(unsafe.Pointer(unsafe.SliceData(place)))), C.size_t(len(place)), C.int(s))
+}
+
+// Settle lets what cards have stored so far be seen by work that begins from now on, as a read by the card does, or a device that orders.
+func Settle() { C.settle() }
 
 // modules are the loaded modules by number.
 var modules struct {

@@ -72,7 +72,7 @@
 // device may write there, too ([Registration.Receives]), a link takes places in it, and Poll returns a frame whose payload was stored there when
 // the GPU sees it: at once where the GPU orders what cards store, else when the driver's call has flushed it, else when the
 // device has read a byte from there behind it, over a queue pair to itself, as NCCL does. [Registration.Settles] says which, or why the memory only
-// sends. Operations make no use of that yet: their receiver reads the slot, in memory of the host, and copies from there.
+// sends.
 //
 // # What has been verified
 //

@@ -36,6 +36,7 @@ type Script struct {
 	shot    *oneShot   // what the program is, if it is one
 	placing *placing   // what may be stored by the peers, if anything
 	awaits  []*awaited // what may be stored by the peers' devices, by link
+	lands   []*awaited // the same of operations on Config.Memory, what is to be reduced included
 	head    transport.Header
 	sum     uint32 // of the signature
 }
@@ -91,7 +92,10 @@ func (e *Engine) NewScript(sig Signature, s schedule.Schedule, length, sliceByte
 		}
 		sc.shot = e.oneShotOf(sc, p)
 		sc.placing = e.placingOf(sc, p)
-		sc.awaits = e.awaitedOf(sc, p)
+		sc.awaits = e.awaitedOf(sc, p, false)
+		if e.cfg.Memory != nil {
+			sc.lands = e.awaitedOf(sc, p, true)
+		}
 	} else {
 		sc.wide, sc.eager = true, true
 	}

@@ -25,8 +25,9 @@ type conn struct {
 	direct bool      // the peer reads memory of Config.Alloc in place
 	// Where the link is one: see expect.go.
 	expecting transport.ExpectingLink
-	taken     uint64 // frames released
-	base      uint64 // of them before this operation, and since then of other epochs
+	taken     uint64         // frames released
+	base      uint64         // of them before this operation, and since then of other epochs
+	lands     []landingPlace // given to frames that have not been taken, oldest first
 }
 
 // Poll and Release are the link's, and know of a frame that is held.

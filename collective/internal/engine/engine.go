@@ -40,6 +40,9 @@ type Config struct {
 	Near transport.Scope
 	// Direct says whether links that send from the memory of devices know a place in Memory; nil: none does.
 	Direct func(b []byte) bool
+	// Landing returns so many bytes of Memory that such links also receive into, for as long as the engine is there, or nil while there are
+	// no such links. nil: there never are.
+	Landing func(bytes int) ([]byte, error)
 }
 
 // controlChannel is the channel on which neighbours (rank ± 1) tell each other what they wait for, once an operation has
@@ -73,6 +76,7 @@ type Engine struct {
 	reader  *conn            // to the peer whose reading of an aside buffer is waited for
 	wanted  transport.Header // of a frame that gets a place
 	awaits  []*awaited       // of the script that runs
+	landing landing
 	off     *offload
 	away    bool    // it runs
 	takers  []*conn // of the step that offload takes
@@ -154,8 +158,8 @@ func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) (err error) {
 	}
 	e.beginPlacing(sc)
 	e.awaits = nil
-	if len(sc.awaits) > 0 && !m.Away { // a device's stream may still use its memory, and nothing flushes what is stored there
-		e.beginExpecting(sc, &m)
+	if len(sc.awaits) > 0 && !m.Away { // a device's stream may still use its memory: see loopOffload
+		e.beginExpecting(sc, &m, sc.awaits)
 	}
 	for range posted {
 		e.machine.Start(schedule.OutLane(0))
@@ -455,6 +459,7 @@ func (e *Engine) poll(sc *Script, c *conn, l schedule.Lane, i int) (*transport.F
 		}
 		if f.Epoch != e.epoch {
 			atomic.AddUint64(&e.stale, 1)
+			e.landing.put(c.landed())
 			c.Release()
 			c.base++
 			continue

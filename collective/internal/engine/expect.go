@@ -14,6 +14,9 @@ import (
 // more: every operation of the lane that is before the receive and touches the same chunks is over, and every one that waits
 // for another lane. All that the schedule orders before the receive in another way, it orders by messages, and then it is over when
 // the peer sends. For the same reason a receive that itself waits for another lane has no place.
+//
+// In an operation on Config.Memory the places lie there, and are given once its stream has come so far. What is to be reduced has
+// places, too, in memory of the engine's own (see landing.go), which nothing else uses.
 
 // minExpected is the shortest payload, in bytes, for which that is thought to pay, by estimate: a place costs a message and half a
 // microsecond, a copy of this much two.
@@ -27,21 +30,25 @@ type awaited struct {
 	// Of the operation that runs: the next of list, and its slice, to get a place.
 	next, slice int
 	seen        uint64 // frames that had been taken from the link when it was last looked at
+	short       bool   // then the landing was full
 }
 
 type awaitedOp struct {
 	op   int32 // of the lane
 	over int32 // how many operations of the lane must be over
 	at   int   // frames of this operation before its first on the link
+	land bool  // it is to be reduced, and lands elsewhere
 }
 
-// awaitedOf returns what sc's program receives and can have stored, by link.
-func (e *Engine) awaitedOf(sc *Script, p *schedule.Program) []*awaited {
+// awaitedOf returns what sc's program receives and can have stored, by link, on the host or away.
+func (e *Engine) awaitedOf(sc *Script, p *schedule.Program, away bool) []*awaited {
 	if sc.slicing.Slice < minExpected || sc.slicing.Chunk < minExpected {
 		return nil
 	}
 	var all []*awaited
-	able := func(c *conn) bool { return c != nil && c.expecting != nil }
+	able := func(c *conn) bool {
+		return c != nil && c.expecting != nil && !(away && e.cfg.Reads != nil && e.cfg.Reads(c.peer)) // that one sends references
+	}
 	for lane := range schedule.Lane(len(sc.conns)) {
 		if !lane.In() || !slices.ContainsFunc(sc.conns[lane], able) {
 			continue
@@ -76,11 +83,15 @@ func (e *Engine) awaitedOf(sc *Script, p *schedule.Program) []*awaited {
 				l = &link{a: &awaited{c: c, lane: lane}}
 				links[c] = l
 			}
-			if op.Kind == schedule.Recv && !after && op.N > 0 {
+			x := awaitedOp{op: int32(i), over: over, at: l.frames, land: op.Kind == schedule.RecvReduce}
+			if op.N > 0 && (op.Kind == schedule.Recv && !after || x.land && away) {
+				if x.land {
+					x.over = 0
+				}
 				if len(l.a.list) == 0 {
 					all = append(all, l.a)
 				}
-				l.a.list = append(l.a.list, awaitedOp{int32(i), over, l.frames})
+				l.a.list = append(l.a.list, x)
 			}
 			l.frames += sc.slicing.Count(op.N)
 		}
@@ -89,8 +100,8 @@ func (e *Engine) awaitedOf(sc *Script, p *schedule.Program) []*awaited {
 }
 
 // beginExpecting makes the places that sc's receives can have at once.
-func (e *Engine) beginExpecting(sc *Script, m *Operands) {
-	e.awaits = sc.awaits
+func (e *Engine) beginExpecting(sc *Script, m *Operands, awaits []*awaited) {
+	e.awaits = awaits
 	for _, a := range e.awaits {
 		a.next, a.slice = 0, 0
 		a.c.base = a.c.taken
@@ -104,7 +115,7 @@ func (e *Engine) beginExpecting(sc *Script, m *Operands) {
 func (e *Engine) expectNext(sc *Script, m *Operands, l schedule.Lane, before int) {
 	freed := e.machine.Over(l) > before // memory
 	for _, a := range e.awaits {
-		if a.lane == l && (freed || a.c.taken != a.seen) {
+		if a.lane == l && (freed || a.short || a.c.taken != a.seen) {
 			e.expect(sc, m, a)
 		}
 	}
@@ -112,7 +123,7 @@ func (e *Engine) expectNext(sc *Script, m *Operands, l schedule.Lane, before int
 
 // expect makes the places that one link can have now.
 func (e *Engine) expect(sc *Script, m *Operands, a *awaited) {
-	a.seen = a.c.taken
+	a.seen, a.short = a.c.taken, false
 	if a.next == len(a.list) {
 		return
 	}
@@ -134,10 +145,25 @@ func (e *Engine) expect(sc *Script, m *Operands, a *awaited) {
 			if ahead < 0 || len(mem) < minExpected {
 				continue
 			}
+			var p landingPlace
+			if x.land {
+				if p = e.landing.take(mem); p.whole == nil {
+					a.short = true
+					return
+				}
+				mem = p.mem
+			}
 			h := &e.wanted
 			*h = sc.head
 			h.Seq, h.Channel, h.Step, h.Slice, h.Length = e.now.stamp, uint16(a.lane.Channel()), uint32(op.Match), uint32(a.slice), uint32(len(mem))
-			a.c.expecting.Expect(ahead, h, mem) // if not, it comes as any other
+			switch ok := a.c.expecting.Expect(ahead, h, mem); { // if not, it comes as any other
+			case !x.land:
+			case ok:
+				p.frame = a.c.taken + uint64(ahead)
+				a.c.lands = append(a.c.lands, p)
+			default:
+				e.landing.put(p)
+			}
 		}
 	}
 }

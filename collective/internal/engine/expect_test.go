@@ -50,7 +50,7 @@ func TestAwaited(t *testing.T) {
 		sc.conns[schedule.InLane(0)] = append(sc.conns[schedule.InLane(0)], conns[op.Peer])
 	}
 	got := make(map[int][]awaitedOp)
-	for _, a := range e.awaitedOf(sc, p) {
+	for _, a := range e.awaitedOf(sc, p, false) {
 		got[a.c.peer] = a.list
 	}
 	want := map[int][]awaitedOp{
@@ -60,13 +60,24 @@ func TestAwaited(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
+	// Away, what is to be reduced lands where nothing else is; and from a peer that sends references nothing comes.
+	clear(got)
+	e.cfg.Reads = func(peer int) bool { return peer == 2 }
+	for _, a := range e.awaitedOf(sc, p, true) {
+		got[a.c.peer] = a.list
+	}
+	delete(want, 2)
+	want[1] = []awaitedOp{{op: 0, at: 0, land: true}, want[1][0], want[1][1], want[1][2], {op: 7, at: 11, land: true}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("away: got  %v\nwant %v", got, want)
+	}
 	conns[1].expecting, conns[2].expecting = nil, nil
-	if all := e.awaitedOf(sc, p); len(all) > 0 {
+	if all := e.awaitedOf(sc, p, false); len(all) > 0 {
 		t.Errorf("links that take no places: got %d", len(all))
 	}
 	conns[1].expecting = expectingLink{}
 	sc.slicing.Slice = minExpected - 1
-	if all := e.awaitedOf(sc, p); len(all) > 0 {
+	if all := e.awaitedOf(sc, p, false); len(all) > 0 {
 		t.Errorf("short slices: got %d", len(all))
 	}
 }

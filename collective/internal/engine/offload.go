@@ -14,7 +14,8 @@ import (
 // An offload drives the Machine over a Memory that the host does not address. What the host path does at once, a copy or
 // a reduction, is here a piece of work of a buffer.Queue, and the step is complete when its ticket is done. A send copies its
 // slice out to a slot and posts that, while the next slices follow; a receive puts the payload into a slot, from which it is
-// copied in or, by the reducing kernel itself, read. Links whose device reads this Memory by itself send from it, without a slot.
+// copied in or, by the reducing kernel itself, read. Links whose device reads this Memory by itself send from it, without a slot, and
+// where the device writes to it, too, what comes is stored in its place, or where the kernel reads it (expect.go).
 //
 // Peers that read this Memory in place get a reference instead of the bytes, marked in the header, and reduce straight
 // out of it. A link's Release cannot say that they have: it is in order, and the work is not over when the next frame is due.
@@ -62,11 +63,12 @@ type pieces struct {
 // A piece is one of them.
 type piece struct {
 	ticket buffer.Ticket
-	busy   bool     // the ticket is not known to be done
-	slot   []byte   // lent for the step
-	more   [][]byte // further ones
-	reads  []*end   // whose memory the work reads in place
-	src    []byte   // what the work reads of the operands, and writes
+	busy   bool           // the ticket is not known to be done
+	slot   []byte         // lent for the step
+	more   [][]byte       // further ones
+	lands  []landingPlace // that the work reads
+	reads  []*end         // whose memory the work reads in place
+	src    []byte         // what the work reads of the operands, and writes
 	dst    []byte
 
 	// Of a send:
@@ -132,6 +134,10 @@ func (e *Engine) loopOffload(ctx context.Context, sc *Script, m *Operands) error
 			return err
 		}
 	}
+	if len(sc.lands) > 0 { // nothing on the stream uses the memory any more
+		e.landing.prepare(sc.lands, e.cfg.Landing)
+		e.beginExpecting(sc, m, sc.lands)
+	}
 	e.waiter.begin(e.cfg.Bell)
 	lanes := schedule.Lane(e.machine.Lanes())
 	for {
@@ -140,9 +146,13 @@ func (e *Engine) loopOffload(ctx context.Context, sc *Script, m *Operands) error
 			return err
 		}
 		for l := range lanes {
+			before := e.machine.Over(l)
 			moved, err := e.advanceOffload(sc, m, l)
 			if err != nil {
 				return err
+			}
+			if moved && len(e.awaits) > 0 && l.In() {
+				e.expectNext(sc, m, l, before)
 			}
 			progress = progress || moved
 		}
@@ -384,7 +394,7 @@ func (e *Engine) take(sc *Script, m *Operands, l schedule.Lane, st schedule.Step
 		}
 		e.srcs = append(e.srcs, src)
 	}
-	if length > 0 {
+	if length > 0 && !(op.Kind == schedule.Recv && unsafe.SliceData(e.srcs[0]) == unsafe.SliceData(p.dst)) { // else it is there
 		var err error
 		if p.ticket, err = e.work(sc, m, op, &p); err != nil {
 			return false, err
@@ -396,13 +406,20 @@ func (e *Engine) take(sc *Script, m *Operands, l schedule.Lane, st schedule.Step
 
 // reachable returns a place that the queue reaches with the payload of a frame, and releases the frame.
 func (e *Engine) reachable(p *piece, c *conn, f *transport.Frame, l schedule.Lane) (place []byte, err error) {
-	o, dst := e.off, p.dst
+	o, dst, landed := e.off, p.dst, c.landed()
 	switch {
 	case f.Slice&byReference != 0:
 		if place, err = o.queue.Import(f.Payload, len(dst)); err != nil {
 			return nil, err
 		}
 		p.reads = append(p.reads, o.endOf(c, l.Channel()))
+	case isThere(f, dst):
+		place = dst
+	case isThere(f, landed.mem):
+		p.lands = append(p.lands, landed)
+		place, landed = landed.mem, landingPlace{}
+	case len(dst) > 0 && c.expecting != nil && e.cfg.Direct != nil && e.cfg.Direct(f.Payload):
+		return nil, &transport.FrameError{Reason: "stored where another is expected"}
 	case len(dst) > 0:
 		if place, err = o.queue.Slot(len(dst), dst); err != nil {
 			return nil, err
@@ -416,6 +433,7 @@ func (e *Engine) reachable(p *piece, c *conn, f *transport.Frame, l schedule.Lan
 			return nil, err
 		}
 	}
+	e.landing.put(landed)
 	c.Release()
 	return place, nil
 }
@@ -508,6 +526,9 @@ func (e *Engine) settleOffload(sc *Script, l schedule.Lane) (moved bool, err err
 			if err := o.queue.Return(slot); err != nil {
 				return moved, err
 			}
+		}
+		for _, x := range p.lands {
+			e.landing.put(x)
 		}
 		for _, n := range p.reads {
 			n.read++

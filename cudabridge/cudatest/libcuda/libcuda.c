@@ -106,6 +106,8 @@ static access_ *accesses;
 static int n_accesses;
 static char violations[8192];
 static int n_violations;
+static stream card; // what network cards store counts as the work of stream number 0, which only a flush waits for
+static int flushes, ordering;
 static __thread context *stack[16];
 static __thread int depth;
 
@@ -174,6 +176,8 @@ API size_t standin_live(void) { // bytes of device memory that are allocated
 	pthread_mutex_unlock(&G);
 	return n;
 }
+
+API void standin_direct(int flush_options, int order) { LOCK(); flushes = flush_options, ordering = order; pthread_mutex_unlock(&G); }
 
 // Memory.
 
@@ -287,6 +291,43 @@ API void standin_touched(int id, uint64_t lo, uint64_t n, int write) {
 		if (s->id == id && !s->stop)
 			touch(s, lo, n, write, "a kernel");
 	pthread_mutex_unlock(&G);
+}
+
+// A network card may store in n bytes from now on (0), has stored there (1), or will not do so after all (2).
+API void standin_card(DP p, size_t n, int what) {
+	LOCK();
+	allocation *a = find(p, n);
+	if (!a || a->kind != DEVICE)
+		violation("a network card has a place of %zu bytes in what is no memory of a device", n);
+	else if (what < 2) {
+		uint64_t tick = card.vc.at[0] + 1;
+		card.vc = host;
+		card.vc.at[0] = tick;
+		touch(&card, p, n, 1, "a network card");
+	} else
+		for (access_ **q = &accesses; *q;) {
+			access_ *x = *q;
+			if (x->stream == 0 && x->lo < p + n && p < x->hi) {
+				*q = x->next;
+				free(x);
+				n_accesses--;
+			} else
+				q = &x->next;
+		}
+	pthread_mutex_unlock(&G);
+}
+
+// What cards have stored so far is there for all work that is begun from now on.
+static void settle(void) { host.at[0] = card.vc.at[0]; }
+API void standin_settle(void) { LOCK(); settle(); pthread_mutex_unlock(&G); }
+API R cuFlushGPUDirectRDMAWrites(int target, int scope) {
+	NEED_CONTEXT();
+	if (target || (scope != 100 && scope != 200))
+		RETURN(INVALID_VALUE);
+	if (!(flushes & 1))
+		RETURN(801);
+	settle();
+	RETURN(0);
 }
 
 static int refers(op *o, allocation *a) {
@@ -501,7 +542,7 @@ API R cuDeviceGetUuid(char *s, int d) { NEED_DEVICE(d); memcpy(s, "ringtreestand
 API R cuDeviceGetPCIBusId(char *s, int n, int d) { NEED_DEVICE(d); snprintf(s, n, "0000:%02X:00.0", 0x10 + d); RETURN(0); }
 API R cuDeviceGetAttribute(int *v, int a, int d) {
 	NEED_DEVICE(d);
-	*v = a == 75 ? 8 : a == 16 ? 4 : a == 41 || a == 115 ? 1 : 0;
+	*v = a == 75 ? 8 : a == 16 ? 4 : a == 41 || a == 115 ? 1 : a == 117 ? flushes : a == 118 ? ordering : 0;
 	RETURN(0);
 }
 API R cuDeviceTotalMem_v2(size_t *n, int d) { NEED_DEVICE(d); *n = capacity; RETURN(0); }
