@@ -25,6 +25,7 @@ static int violations(char *text, size_t n) { return ((int (*)(char *, size_t))d
 static size_t live(void) { return ((size_t (*)(void))dlsym(library, "standin_live"))(); }
 static int table(int device, uint64_t *out, int max) { return ((int (*)(int, uint64_t *, int))dlsym(library, "standin_table"))(device, out, max); }
 static void direct(int flushes, int order) { ((void (*)(int, int))dlsym(library, "standin_direct"))(flushes, order); }
+static void addressable(int yes) { ((void (*)(int))dlsym(library, "standin_addressable"))(yes); }
 static void card(uint64_t at, size_t n, int what) { ((void (*)(uint64_t, size_t, int))dlsym(library, "standin_card"))(at, n, what); }
 static void settle(void) { ((void (*)(void))dlsym(library, "standin_settle"))(); }
 static void touched(int stream, uint64_t lo, uint64_t n, int write) { ((void (*)(int, uint64_t, uint64_t, int))dlsym(library, "standin_touched"))(stream, lo, n, write); }
@@ -166,6 +167,16 @@ func Live() int { return int(C.live()) }
 // Direct sets what the devices say of stores by network cards: the options for flushing them, and for whom they are ordered, as the
 // driver's attributes 117 and 118 have them. At the start both are 0.
 func Direct(flush, ordering int) { C.direct(C.int(flush), C.int(ordering)) }
+
+// Addressable says whether memory that is allocated from now on has addresses that the rest of the machine reaches, too, as where the
+// processor and its GPU share their tables of pages: then a network card can be given memory by its address. At the start it has not.
+func Addressable(yes bool) {
+	n := C.int(0)
+	if yes {
+		n = 1
+	}
+	C.addressable(n)
+}
 
 // A Store is something that a network card does to a place in a device's memory.
 type Store int

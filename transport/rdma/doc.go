@@ -77,7 +77,8 @@
 // # What has been verified
 //
 // On software RoCE (rdma_rxe) in virtual machines, by testvm/testvm.sh: the conformance suite, strangers, a killed
-// process, also one that stores into this one's memory, a wrong key for a slot and for a place, reads over a queue pair to itself behind what is stored, a path that is cut, and the refusal of dma-bufs and of addresses without memory. On a
+// process, also one that stores into this one's memory, a wrong key for a slot and for a place, reads over a queue pair to itself behind what is stored, a path that is cut, the refusal of dma-bufs and of addresses without memory, and all collectives on
+// memory of a stand-in for the GPU's driver, both ways by its address and staged. On a
 // stand-in that reorders, delays and breaks at will: the rest, dma-bufs of a stand-in for the GPU's driver included, what is stored in which comes only with a flush or a read. It has not run on a network card yet, nor with a GPU,
 // and nothing here says how fast it is.
 package rdma

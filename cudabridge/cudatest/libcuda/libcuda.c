@@ -1,5 +1,5 @@
 // A strict stand-in for the CUDA driver, for tests. Device memory is a memfd that is mapped twice: the address that callers get
-// has no access rights, so a load or store of the host faults, and the stand-in itself uses the other one. Every stream is
+// has no access rights, so a load or store of the host faults (unless standin_addressable is asked for), and the stand-in itself uses the other one. Every stream is
 // a thread. Kernels are executed by whoever registered with standin_start, without which cuInit fails as the driver of a
 // toolkit's stub does.
 //
@@ -107,7 +107,7 @@ static int n_accesses;
 static char violations[8192];
 static int n_violations;
 static stream card; // what network cards store counts as the work of stream number 0, which only a flush waits for
-static int flushes, ordering;
+static int flushes, ordering, addressable;
 static __thread context *stack[16];
 static __thread int depth;
 
@@ -179,6 +179,8 @@ API size_t standin_live(void) { // bytes of device memory that are allocated
 
 API void standin_direct(int flush_options, int order) { LOCK(); flushes = flush_options, ordering = order; pthread_mutex_unlock(&G); }
 
+API void standin_addressable(int yes) { LOCK(); addressable = yes; pthread_mutex_unlock(&G); }
+
 // Memory.
 
 static allocation *find(DP p, size_t n) {
@@ -197,7 +199,7 @@ static allocation *add(DP va, size_t size, size_t mapped, char *back, int kind, 
 static size_t pages(size_t n) { return (n + 4095) & ~(size_t)4095; }
 
 static R map(int fd, size_t n, int kind, int device, DP *p) {
-	void *va = mmap(NULL, pages(n), PROT_NONE, MAP_SHARED, fd, 0), *back = mmap(NULL, pages(n), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *va = mmap(NULL, pages(n), addressable ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_SHARED, fd, 0), *back = mmap(NULL, pages(n), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (va == MAP_FAILED || back == MAP_FAILED)
 		return OOM;
 	add((DP)(uintptr_t)va, n, pages(n), back, kind, device, fd);
