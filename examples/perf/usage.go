@@ -48,7 +48,7 @@ Who takes part
   -transport NAME            auto (default: the best there is between two ranks), mem (within a process), shm (shared
                              memory), quic or tcp (a network; both encrypted), quic,tcp (quic,
                              and tcp to whom that does not reach), rdma (a network with devices; data is not encrypted)
-  -conns N                   quic and tcp: connections between two ranks, 1 to 32 (default 4); rdma: queue pairs a link, 1
+  -conns N                   quic and tcp: connections between two ranks, 1 to 32 (default 4, by quic more if they help); rdma: queue pairs a link, 1
                              to 16 (default 1)
   -plaindata                 with -transport tcp: send data in clear, as rdma does; who takes part is proved all the same
   -invite N                  make a group of N ranks on a network, say how to join, and take part with -t ranks

@@ -25,7 +25,7 @@ Who takes part
   -hosts H           count the processes (with -np 1: the goroutines) as if on H hosts (default 1)
   -transport NAME    auto (default: the best that reaches each peer), mem (with -np 1), shm, quic, tcp,
                      or quic,tcp (quic, and tcp to whom that does not reach)
-  -conns N           connections between two ranks by quic or tcp (default 4)
+  -conns N           connections between two ranks by quic or tcp (default 4, by quic more if they help)
   -invite N          make a group of N ranks on any machines, this process's among them, and print the invitation
   -join INVITATION   take part in the group of an invitation
 

@@ -15,6 +15,9 @@
 // before quic-go sees that they are missing ([LossRepair]): sent packets pass the numberer of their connection's flow, received
 // ones the orderer, which holds back what is behind a gap for some milliseconds. A path that proves clean has none of this.
 //
+// What is not repaired halves a window, which on a long path does not grow back for minutes, and quic-go leaves its slow start early. So while nothing but
+// windows limits a sender, it takes more connections, and keeps them if they make it quicker ([MostConns]); Caps.Note of a link says how many and why.
+//
 // A peer that dies says nothing: when it is silent its host is asked, which refuses packets for a process that has ended, and
 // else it is given time, see [SilentTimeout].
 //

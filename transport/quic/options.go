@@ -27,15 +27,23 @@ type config struct {
 	poll    bool
 	onePort bool
 	repair  bool
+	most    int // connections with time
 	// wrap puts something between quic-go and the socket, which is then nobody else's.
 	wrap func(net.PacketConn) net.PacketConn
 	// tap sees what the sockets send, which are then nobody else's.
 	tap func([]byte)
 }
 
-// Conns sets how many connections two ranks share, 1 to 32; the default is 4. With more than one, the first
-// carries small frames only. More help where packets are lost. It must be equal in the whole group.
-func Conns(n int) Option { return func(c *config) { c.Settings.Conns = n } }
+// Conns sets how many connections two ranks share, 1 to 32, once and for all. With more than one, the first
+// carries small frames only. The default is 4, and up to 32 where they are too few: see [MostConns]. It must be equal in the whole group.
+func Conns(n int) Option { return func(c *config) { c.Settings.Conns, c.most = n, n } }
+
+// MostConns sets how many connections two ranks may come to share, up to 32, which is the default. There are 4 at first, or as many as a [Conns] before it
+// says. While their congestion windows are all that limits what a rank sends, over a round trip of 2 ms or more on which nothing
+// waits in a queue, it doubles them, and keeps those that make it quicker by a tenth: a window that a loss has halved grows by a packet in a
+// round trip, which takes minutes on a long path, and the more windows there are, the less one loss costs. Losses that [LossRepair] repairs do
+// not shrink a window, and do not count. It must be equal in the whole group.
+func MostConns(n int) Option { return func(c *config) { c.most = n } }
 
 // Window sets how many frames of a link may be on the way in each direction, 1 to 256; the default is 128. More
 // are needed where bandwidth times delay is more than 12 MiB a link. It must be equal in the whole group.
@@ -95,5 +103,11 @@ func (c *config) check() error {
 	if err := stripe.CheckSilent(c.silent); err != nil {
 		return err
 	}
-	return c.Settings.Check()
+	if err := c.Settings.Check(); err != nil {
+		return err
+	}
+	if c.most < c.Settings.Conns || c.most > stripe.MaxConns {
+		return fmt.Errorf("up to %d connections per peer, want %d to %d", c.most, c.Settings.Conns, stripe.MaxConns)
+	}
+	return nil
 }

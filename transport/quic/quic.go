@@ -31,7 +31,7 @@ var _ transport.Transport = (*Transport)(nil)
 func New(id transport.Identity, options ...Option) (*Transport, error) {
 	t := &Transport{id: id, cfg: config{
 		Settings: stripe.Defaults(), silent: DefaultSilentTimeout, listen: ":0", packet: DefaultPacketSize,
-		gro: true, poll: true, repair: true,
+		gro: true, poll: true, repair: true, most: stripe.MaxConns,
 	}}
 	for _, o := range options {
 		o(&t.cfg)
@@ -132,7 +132,7 @@ func (t *Transport) Carrier(ctx context.Context, name string, nonce stripe.Nonce
 	}
 	d := &door{transport: t, socket: s, nonce: nonce}
 	c = stripe.Carrier{
-		Name: name, Silent: t.cfg.silent, Places: s.places, Dial: d.dial, Stop: d.stop,
+		Name: name, Silent: t.cfg.silent, Most: t.cfg.most, Places: s.places, Dial: d.dial, Stop: d.stop,
 		Start: func(serve func(stripe.Conn)) {
 			d.welcome = serve
 			s.add(d)
@@ -253,6 +253,12 @@ func (c *conn) Repairs() stripe.Repairs {
 		return stripe.Repairs{}
 	}
 	return c.port.fix.done(at, connWorker{c.quic})
+}
+
+// Course returns how the connection fares as a sender.
+func (c *conn) Course() stripe.Course {
+	s := c.quic.ConnectionStats()
+	return stripe.Course{RTT: s.SmoothedRTT, MinRTT: s.MinRTT, Window: s.CongestionWindow, Sent: s.PacketsSent, Lost: s.PacketsLost}
 }
 
 func (c *conn) Close() error {

@@ -207,6 +207,8 @@ func TestNewErrors(t *testing.T) {
 		"no identity":      {option: Conns(1)},
 		"half an identity": {transport.Identity{ID: "x"}, Conns(1)},
 		"no connection":    {id, Conns(0)},
+		"fewer with time":  {id, MostConns(3)},
+		"too many in time": {id, MostConns(33)},
 		"window":           {id, Window(1000)},
 		"dial timeout":     {id, DialTimeout(0)},
 		"silent timeout":   {id, SilentTimeout(time.Millisecond)},

@@ -25,7 +25,7 @@ type Flags struct {
 // Add adds -transport, -conns, -plaindata, -invite and -join to a flag set.
 func (f *Flags) Add(set *flag.FlagSet) {
 	set.StringVar(&f.Transport, "transport", "auto", "`name` of the transport: auto (the best that reaches each peer), mem (with -np 1), shm, quic, tcp, quic,tcp (quic, and tcp where that does not reach) or rdma")
-	set.IntVar(&f.Conns, "conns", 0, "`connections` between two ranks by quic or tcp; 0: 4")
+	set.IntVar(&f.Conns, "conns", 0, "`connections` between two ranks by quic or tcp; 0: 4, and by quic up to 32 where 4 are too few")
 	set.BoolVar(&f.PlainData, "plaindata", false, "with -transport tcp: send data in clear; who takes part is proved all the same")
 	set.IntVar(&f.Invite, "invite", 0, "make a group of so many `ranks` on any machines, this process's among them, and print the invitation")
 	set.StringVar(&f.Join, "join", "", "take part in the group of an `invitation`")

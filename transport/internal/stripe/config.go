@@ -141,6 +141,9 @@ type Carrier struct {
 	Silent time.Duration
 	// Clear makes the connections but the first go on in clear when they have been greeted. It must be equal in the whole group.
 	Clear bool
+	// Most is how many connections there may become, up to MaxConns, where those that the Settings say are too few; they have a Course then,
+	// and Silent is not 0. Less than the Settings' is as many. It must be equal in the whole group.
+	Most int
 	// Places are the host:port at which the carrier accepts connections, best first.
 	Places []string
 	// Dial connects to one of the peer's places, and fails with a [*transport.IdentityError] when who
@@ -153,6 +156,9 @@ type Carrier struct {
 	// Stop ends that. Nothing calls serve after it has returned.
 	Stop func()
 }
+
+// most is how many connections two endpoints may have.
+func (c *Carrier) most(conns int) int { return max(c.Most, conns) }
 
 // Ranks holds which ranks of which groups listen, so that none does twice. The zero value is ready, and it is
 // safe for concurrent use.

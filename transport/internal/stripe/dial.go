@@ -44,7 +44,7 @@ func (p *peer) dial(ctx context.Context) {
 			return
 		case said == welcome:
 			if p.established(a) {
-				p.dialRest(a.candidate)
+				p.dialMore(p.ep.cfg.Conns)
 			}
 			return
 		}
@@ -94,6 +94,7 @@ func (p *peer) established(a attempt) bool {
 	ok := p.state == dialing
 	if ok {
 		p.state, p.session, p.wires[0].taken = up, p.offer, true
+		p.at, p.dialled = a.candidate, 1
 		p.take(a.route)
 	}
 	p.mu.Unlock()
@@ -105,43 +106,63 @@ func (p *peer) established(a attempt) bool {
 	return true
 }
 
-// dialRest adds the other connections.
-func (p *peer) dialRest(c candidate) {
-	for i := 1; i < len(p.wires); i++ {
+// dialMore adds connections until there are n. mu is not held.
+func (p *peer) dialMore(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state != up || p.leaving {
+		return
+	}
+	p.grow(n)
+	for ; p.dialled < n; p.dialled++ {
 		if !p.ep.start(1) {
 			return
 		}
-		go func() {
+		go func(index int, c candidate) {
 			defer p.ep.goroutines.Done()
-			ctx, cancel := context.WithTimeout(p.ctx, p.ep.cfg.DialTimeout)
-			defer cancel()
-			conn, err := p.ep.cfg.Carriers[c.carrier].Dial(ctx, c.at, p.id, p.nonce)
-			if err == nil {
-				var said answer
-				said, err = p.greet(ctx, conn, i, route{carrier: c.carrier})
-				if err == nil && said != welcome {
-					err = errSilent
-				}
-				if err != nil {
-					conn.Close()
-				}
-			}
-			if err != nil {
-				if p.ctx.Err() == nil {
-					p.lose(fmt.Errorf("connection %d: %w", i, err))
-				}
-				return
-			}
-			p.attach(i, conn)
-		}()
+			p.dialOne(index, c)
+		}(p.dialled, p.at)
 	}
+}
+
+// dialOne adds a connection. The session is lost when one of those fails that it has to have, or when the peer may have accepted it.
+func (p *peer) dialOne(index int, c candidate) {
+	ctx, cancel := context.WithTimeout(p.ctx, p.ep.cfg.DialTimeout)
+	defer cancel()
+	must := index < p.ep.cfg.Conns
+	conn, err := p.ep.cfg.Carriers[c.carrier].Dial(ctx, c.at, p.id, p.nonce)
+	if err == nil {
+		var said answer
+		said, err = p.greet(ctx, conn, index, route{carrier: c.carrier})
+		must = must || !isRefused(err)
+		if err == nil && said != welcome {
+			err = errSilent
+		}
+		if err != nil {
+			conn.Close()
+		}
+	}
+	switch {
+	case err == nil:
+		p.attach(index, conn)
+	case p.ctx.Err() != nil:
+	case must:
+		p.lose(fmt.Errorf("connection %d: %w", index, err))
+	default:
+		p.ep.cfg.Logger.Warn("no more connections", "transport", p.ep.cfg.Name, "rank", p.ep.cfg.Rank, "peer", p.rank, "connection", index, "error", err)
+	}
+}
+
+func isRefused(err error) bool {
+	_, ok := errors.AsType[*transport.RefusedError](err)
+	return ok
 }
 
 // greet says hello on a new connection and hears the answer. A refusal is a [*transport.RefusedError].
 func (p *peer) greet(ctx context.Context, conn Conn, index int, r route) (answer, error) {
 	e := p.ep
 	h := hello{
-		index: uint8(index), conns: uint8(e.cfg.Conns), window: uint16(e.cfg.Window),
+		index: uint8(index), conns: uint8(e.cfg.Conns), most: uint8(e.cfg.Carriers[r.carrier].most(e.cfg.Conns)), window: uint16(e.cfg.Window),
 		from: uint32(e.cfg.Rank), to: uint32(p.rank), fromNonce: e.cfg.Nonce, toNonce: p.nonce,
 		session: p.offer, group: e.group, silent: uint32(e.cfg.Carriers[r.carrier].Silent.Milliseconds()),
 		why: r.why, clear: e.cfg.Carriers[r.carrier].Clear,

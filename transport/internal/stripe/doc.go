@@ -1,7 +1,7 @@
 // Package stripe makes a [transport.Endpoint] of ordered byte streams: what TCP and QUIC have in common.
 //
 // Two endpoints have one session, of up to K connections, which carries all links (communicator, channel)
-// between them. A frame travels on whichever connection has the least to do, so the receiver puts the frames
+// between them. A frame travels on whichever connection has the least to do, or has room first, so the receiver puts the frames
 // of a link in order by their number. Small frames and control messages have connection 0 for themselves
 // when K > 1, so that an 8-byte operation never waits behind a megabyte.
 //
@@ -9,6 +9,10 @@
 //	        (window frames)     (least queued bytes)                            (window frames)     Release
 //	             ^                                                                                    |
 //	             +------------------ credit: frames released so far <---------------------------------+
+//
+// Large frames for connections that have to be waited for are in one queue, the bulk, and whichever connection has room takes the next one. There
+// may come to be more connections than in the beginning, where the carrier allows it: the side that sends decides on the number over which
+// it does (see spread), and the side that has begun the session dials, for itself or because the other has asked it to (kindMore).
 //
 // A connection that can be tried without waiting (over TCP, on Linux) is written to by whoever posts, and read by the rank
 // that polls its link in vain: the writer and the reader are locks, and the goroutines that wait for the socket only see to what those

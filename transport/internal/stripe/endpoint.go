@@ -247,7 +247,7 @@ func (e *Endpoint) judge(h *hello, id string, carrier int) (*peer, answer) {
 		return nil, answer(transport.RefusedGroup)
 	case int(h.to) != e.cfg.Rank || h.toNonce != e.cfg.Nonce:
 		return nil, answer(transport.RefusedGone)
-	case int(h.conns) != e.cfg.Conns || int(h.window) != e.cfg.Window || int64(h.silent) != e.cfg.Carriers[carrier].Silent.Milliseconds() || h.clear != e.cfg.Carriers[carrier].Clear:
+	case int(h.conns) != e.cfg.Conns || int(h.most) != e.cfg.Carriers[carrier].most(e.cfg.Conns) || int(h.window) != e.cfg.Window || int64(h.silent) != e.cfg.Carriers[carrier].Silent.Milliseconds() || h.clear != e.cfg.Carriers[carrier].Clear:
 		return nil, answer(transport.RefusedSettings)
 	}
 	p := e.peers[h.fromNonce]
@@ -268,9 +268,13 @@ func (e *Endpoint) judge(h *hello, id string, carrier int) (*peer, answer) {
 func (p *peer) judge(h *hello, carrier int) (*peer, answer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if h.index > 0 && (p.state != up || p.session != h.session) {
+		return nil, answer(transport.RefusedGone)
+	}
+	p.grow(int(h.index) + 1)
 	w := p.wires[h.index]
 	switch {
-	case h.index > 0 && (p.state != up || p.session != h.session || w.taken):
+	case h.index > 0 && w.taken:
 		return nil, answer(transport.RefusedGone)
 	case h.index > 0:
 		w.taken = true

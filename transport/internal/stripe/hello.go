@@ -31,7 +31,7 @@ func ParseNonce(text string) (n Nonce, err error) {
 }
 
 const (
-	version    = 1
+	version    = 2
 	helloSize  = 96
 	answerSize = 8
 )
@@ -40,7 +40,8 @@ var magic = [4]byte{'r', 't', 's', 't'}
 
 // A hello is the first thing that the dialling side says on a connection.
 type hello struct {
-	index, conns uint8 // which connection of how many
+	index, conns uint8 // which connection of how many, at first
+	most         uint8 // and of how many with time
 	window       uint16
 	from, to     uint32 // ranks
 	fromNonce    Nonce
@@ -66,7 +67,7 @@ func (h *hello) append(b []byte) []byte {
 	b = append(b, h.session[:]...)
 	b = append(b, h.group[:]...)
 	b = le.AppendUint32(b, h.silent)
-	return append(b, 0, 0, 0, 0, 0, 0, 0, 0)
+	return append(b, h.most, 0, 0, 0, 0, 0, 0, 0)
 }
 
 func flag(set bool) byte {
@@ -89,13 +90,13 @@ func (h *hello) parse(b []byte) error {
 	*h = hello{
 		index: b[6], conns: b[7], window: le.Uint16(b[8:]), from: le.Uint32(b[12:]), to: le.Uint32(b[16:]),
 		fromNonce: Nonce(b[20:]), toNonce: Nonce(b[28:]), session: [16]byte(b[36:]), group: [32]byte(b[52:]), silent: le.Uint32(b[84:]),
-		why: why(b[10]), clear: b[11] == 1,
+		why: why(b[10]), clear: b[11] == 1, most: b[88],
 	}
 	reserved := b[11] &^ 1
-	for _, c := range b[88:helloSize] {
+	for _, c := range b[89:helloSize] {
 		reserved |= c
 	}
-	if reserved != 0 || h.conns < 1 || h.conns > MaxConns || h.index >= h.conns || h.from > MaxRank || h.to > MaxRank || h.why > whyLast {
+	if reserved != 0 || h.conns < 1 || h.conns > h.most || h.most > MaxConns || h.index >= h.most || h.from > MaxRank || h.to > MaxRank || h.why > whyLast {
 		return &transport.FrameError{Reason: "malformed hello"}
 	}
 	return nil

@@ -120,10 +120,13 @@ func (l *link) Post(h *transport.Header, payload []byte) (bool, error) {
 	l.posted++
 	l.advance()
 	// Before anybody can close the link, so that the frame is ahead of the goodbye.
-	w := l.peer.pick(len(payload))
-	w.enqueue(entry{l, seq, len(payload)})
+	w := l.peer.enqueue(entry{l, seq, len(payload)})
 	l.mu.Unlock()
-	w.push()
+	if w == nil {
+		l.peer.rouseOne()
+	} else {
+		w.push()
+	}
 	return true, nil
 }
 

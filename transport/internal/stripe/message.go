@@ -17,6 +17,7 @@ const (
 	kindFail                   // the sender's end has failed; length bytes of reason follow
 	kindBye                    // the sender says nothing more on this connection
 	kindPulse                  // the sender is there
+	kindMore                   // the sender, who has not begun the session, wants it to have length connections
 )
 
 // messageSize is the length of a message without what follows it, in bytes.
@@ -29,7 +30,7 @@ const frameSize = messageSize + transport.HeaderSize
 type message struct {
 	kind   kind
 	link   transport.LinkID
-	length uint32 // of a reason; of a bye, the connections on which one will come, a bit each
+	length uint32 // of a reason; of a bye, the connections on which one will come, a bit each; of a more, how many
 	seq    uint64 // of a frame, its number within the link; of a close or fail, how many frames the sender has sent
 	credit uint64 // how many frames of this link the sender has released
 }
@@ -66,6 +67,8 @@ func (m *message) parse(b []byte) error {
 		bad = bad || m.length > transport.MaxReason
 	case kindPulse:
 		bad = bad || *m != message{kind: kindPulse}
+	case kindMore:
+		bad = bad || m.length < 1 || m.length > MaxConns || *m != message{kind: kindMore, length: m.length}
 	case kindBye:
 		bad = bad || m.length == 0 || m.link != transport.LinkID{} || m.seq != 0 || m.credit != 0
 	default:

@@ -40,7 +40,10 @@ type peer struct {
 	offer    [16]byte        // the session that this side dials with; fixed when it begins to
 	ctx      context.Context // ends with the session
 	cancel   context.CancelFunc
-	wires    []*wire
+	wires    []*wire // nil from count
+	count    atomic.Int32
+	width    atomic.Int32 // how many of them this side sends over
+	bulk     bulk
 	finished chan struct{} // closed when the session is over
 	route    atomic.Pointer[route]
 
@@ -59,6 +62,9 @@ type peer struct {
 	byeMask    uint32 // and on which it will
 	readers    int
 	pulse      pulse
+	spread     spread    // of the watch
+	dialled    int       // connections that this side has begun to dial, at
+	at         candidate // which is nothing if the peer has begun the session
 }
 
 func newPeer(e *Endpoint, rank int, id string, nonce Nonce) *peer {
@@ -67,10 +73,25 @@ func newPeer(e *Endpoint, rank int, id string, nonce Nonce) *peer {
 		finished: make(chan struct{}), links: make(map[transport.LinkID]*link),
 	}
 	p.ctx, p.cancel = context.WithCancel(e.ctx)
-	for i := range e.cfg.Conns {
-		p.wires = append(p.wires, newWire(p, i))
+	most := e.cfg.Conns
+	for _, c := range e.cfg.Carriers {
+		most = max(most, c.most(e.cfg.Conns))
 	}
+	p.wires = make([]*wire, most)
+	p.grow(e.cfg.Conns)
+	p.width.Store(int32(e.cfg.Conns))
 	return p
+}
+
+// active returns the connections that there are, and the places of some that are yet to come.
+func (p *peer) active() []*wire { return p.wires[:p.count.Load()] }
+
+// grow makes places for n connections. mu is held, or nobody else knows p.
+func (p *peer) grow(n int) {
+	for i := int(p.count.Load()); i < n; i++ {
+		p.wires[i] = newWire(p, i)
+		p.count.Store(int32(i + 1))
+	}
 }
 
 // open returns this side's end of a link.
@@ -120,19 +141,36 @@ func (p *peer) reap(l *link) {
 	}
 }
 
-// pick returns the connection for a frame of n bytes.
-func (p *peer) pick(n int) *wire {
+// enqueue adds a frame to the queue of a connection, which it returns, or to the bulk: nil.
+func (p *peer) enqueue(e entry) *wire {
 	best := p.wires[0]
-	if n <= small {
-		return best
-	}
 	least := int64(-1)
-	for _, w := range p.wires[1:] {
-		if q := w.queued.Load(); w.attached.Load() && (least < 0 || q < least) {
-			best, least = w, q
+	for _, w := range p.active()[1:] {
+		if e.size <= small {
+			break
+		}
+		switch {
+		case !w.attached.Load():
+		case w.shares():
+			p.bulk.add(e)
+			return nil
+		case w.prompt != nil:
+			if q := w.queued.Load(); least < 0 || q < least {
+				best, least = w, q
+			}
 		}
 	}
+	best.enqueue(e)
 	return best
+}
+
+// rouseOne wakes a connection for what is in the bulk, unless all are at work and will see it.
+func (p *peer) rouseOne() {
+	for _, w := range p.active()[1:] {
+		if w.attached.Load() && w.shares() && w.rouse() {
+			return
+		}
+	}
 }
 
 // attach starts to use a connection. It closes it if the session is over.
@@ -229,7 +267,8 @@ func (p *peer) hangUp() {
 	p.cancel()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, w := range p.wires {
+	p.bulk.clear()
+	for _, w := range p.active() {
 		w.stop()
 		if w.conn != nil {
 			w.conn.Close()
@@ -243,7 +282,7 @@ func (p *peer) sayBye() {
 	defer p.mu.Unlock()
 	p.leaving = true
 	mask := uint32(0)
-	for i, w := range p.wires {
+	for i, w := range p.active() {
 		if w.attached.Load() {
 			mask |= 1 << i
 		}
@@ -252,7 +291,7 @@ func (p *peer) sayBye() {
 		return
 	}
 	p.saidBye = true
-	for i, w := range p.wires {
+	for i, w := range p.active() {
 		if mask&(1<<i) != 0 {
 			w.sayBye(mask)
 		}

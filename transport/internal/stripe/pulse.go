@@ -77,6 +77,7 @@ func (e *Endpoint) watch(carrier int) {
 			if r := p.route.Load(); r == nil || r.carrier != carrier {
 				continue
 			}
+			p.widen()
 			switch silentBeats, gone := p.beat(); {
 			case gone:
 				p.lose(errGone)
@@ -90,7 +91,7 @@ func (e *Endpoint) watch(carrier int) {
 
 // heard counts what has been heard of a peer.
 func (p *peer) heard() (reads uint64) {
-	for _, w := range p.wires {
+	for _, w := range p.active() {
 		if w.attached.Load() {
 			reads += w.intake.reads.Load()
 		}
@@ -107,7 +108,7 @@ func (p *peer) beat() (silent int, gone bool) {
 		return 0, false
 	}
 	heard, sent := p.heard(), uint64(0)
-	for _, w := range p.wires {
+	for _, w := range p.active() {
 		sent += w.sent.Load()
 	}
 	q := &p.pulse

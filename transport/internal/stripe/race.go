@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -56,7 +57,7 @@ func (p *peer) via() (name, why string) {
 func (p *peer) note() string {
 	var all Repairs
 	conns := 0
-	for _, w := range p.wires {
+	for _, w := range p.active() {
 		if !w.attached.Load() {
 			continue
 		}
@@ -69,7 +70,9 @@ func (p *peer) note() string {
 			all.Lost += r.Lost
 		}
 	}
-	return all.text(conns)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Trim(p.spread.text()+"; "+all.text(conns), "; ")
 }
 
 // text says it for people; "" when nothing has been done.

@@ -98,6 +98,11 @@ func (w *wire) parse() error {
 		switch m.kind {
 		case kindPulse:
 			continue
+		case kindMore:
+			if err := w.peer.heardMore(int(m.length)); err != nil {
+				return err
+			}
+			continue
 		case kindBye:
 			in.said = true
 			if err := w.peer.heardBye(w.index, m.length); err != nil {
@@ -226,7 +231,7 @@ func (w *wire) drain(l *link) bool {
 
 // look reads in place of the reader's goroutine, which would have to be woken: its link's owner waits for a frame and has nothing else to do.
 func (p *peer) look(l *link) {
-	for _, w := range p.wires {
+	for _, w := range p.active() {
 		if !w.attached.Load() || w.prompt == nil {
 			continue
 		}
@@ -252,7 +257,7 @@ func (p *peer) look(l *link) {
 
 // help writes what the kernel did not take before.
 func (p *peer) help() {
-	for _, w := range p.wires {
+	for _, w := range p.active() {
 		if w.unfinished.Load() {
 			w.push()
 		}

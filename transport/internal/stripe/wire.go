@@ -110,8 +110,8 @@ func (w *wire) stop() {
 	w.rouse()
 }
 
-// rouse wakes the writer's goroutine if it sleeps.
-func (w *wire) rouse() {
+// rouse wakes the writer's goroutine if it sleeps, and reports whether it did.
+func (w *wire) rouse() bool {
 	w.mu.Lock()
 	sleeping := w.sleeping
 	w.sleeping = false
@@ -119,6 +119,7 @@ func (w *wire) rouse() {
 	if sleeping {
 		w.wake <- struct{}{}
 	}
+	return sleeping
 }
 
 // push writes what is queued at once, as far as the connection takes it; the writer's goroutine sees to the rest. So nobody has to be woken
@@ -141,6 +142,11 @@ func (w *wire) push() {
 	}
 }
 
+// shares reports whether the connection takes frames from the bulk.
+func (w *wire) shares() bool {
+	return w.index > 0 && w.prompt == nil && w.index < int(w.peer.width.Load())
+}
+
 // busy reports whether something is queued.
 func (w *wire) busy() bool {
 	w.mu.Lock()
@@ -156,7 +162,7 @@ func (w *wire) rest() bool {
 		case w.stopped:
 			w.mu.Unlock()
 			return false
-		case len(w.controls) > 0 || len(w.frames) > 0 || w.bye != 0 || w.unfinished.Load():
+		case len(w.controls) > 0 || len(w.frames) > 0 || w.bye != 0 || w.unfinished.Load() || w.shares() && w.peer.bulk.waiting.Load() > 0:
 			w.mu.Unlock()
 			return true
 		}
@@ -190,6 +196,11 @@ func (w *wire) next() (bye uint32, more bool) {
 		w.batch = append(w.batch[:0], w.frames[:n]...)
 		w.frames = dequeue(w.frames, n)
 		return 0, true
+	case w.shares():
+		if w.batch = w.peer.bulk.take(w.batch[:0]); len(w.batch) > 0 {
+			w.orders = w.orders[:0]
+			return 0, true
+		}
 	}
 	return w.bye, false
 }
@@ -271,7 +282,7 @@ func (w *wire) compose() bool {
 		w.batch[i] = entry{}
 		h, payload, ok := e.link.take(e.seq)
 		if !ok {
-			w.queued.Add(-int64(e.size) - frameSize)
+			w.settle(e, 0)
 			continue
 		}
 		w.writing = append(w.writing, e)
@@ -293,9 +304,14 @@ func (w *wire) compose() bool {
 // order appends a control message.
 func (w *wire) order(c control) {
 	l := c.link
-	if c.kind == kindPulse {
+	switch c.kind {
+	case kindPulse:
 		w.pulsing.Store(false)
 		m := message{kind: kindPulse}
+		w.arena = m.append(w.arena)
+		return
+	case kindMore:
+		m := message{kind: kindMore, length: uint32(w.peer.width.Load())}
 		w.arena = m.append(w.arena)
 		return
 	}
@@ -343,6 +359,15 @@ func (w *wire) flush() (done bool, err error) {
 	return true, err
 }
 
+// settle takes a frame of which bytes have been written off the account of its queue.
+func (w *wire) settle(e entry, bytes int) {
+	if w.index > 0 && w.prompt == nil {
+		w.peer.bulk.wrote(bytes)
+	} else {
+		w.queued.Add(-int64(e.size) - frameSize)
+	}
+}
+
 // giveBack ends the writing of the frames in the segments, however it went.
 func (w *wire) giveBack() {
 	w.unfinished.Store(false)
@@ -351,7 +376,7 @@ func (w *wire) giveBack() {
 	w.segs, w.left, w.arena, w.start = w.segs[:0], nil, w.arena[:0], 0
 	for i, e := range w.writing {
 		e.link.wrote(e.seq)
-		w.queued.Add(-int64(e.size) - frameSize)
+		w.settle(e, e.size)
 		w.writing[i] = entry{}
 	}
 	if len(w.writing) > 0 {

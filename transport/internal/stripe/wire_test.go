@@ -42,7 +42,9 @@ func TestMessageErrors(t *testing.T) {
 		"empty":              nil,
 		"short":              good(message{kind: kindClose})[:31],
 		"kind 0":             make([]byte, messageSize),
-		"kind 7":             good(message{kind: kindPulse + 1}),
+		"kind 8":             good(message{kind: kindMore + 1}),
+		"more of nothing":    good(message{kind: kindMore}),
+		"more than allowed":  good(message{kind: kindMore, length: MaxConns + 1}),
 		"reserved byte":      append([]byte{byte(kindClose), 1}, make([]byte, 30)...),
 		"frame with length":  good(message{kind: kindFrame, length: 1}),
 		"credit with number": good(message{kind: kindCredit, seq: 1}),
@@ -60,7 +62,7 @@ func TestMessageErrors(t *testing.T) {
 }
 
 func FuzzMessage(f *testing.F) {
-	for k := kindFrame; k <= kindPulse; k++ {
+	for k := kindFrame; k <= kindMore; k++ {
 		m := message{kind: k}
 		f.Add(m.append(nil))
 	}
@@ -81,7 +83,7 @@ func FuzzMessage(f *testing.F) {
 }
 
 func FuzzHello(f *testing.F) {
-	h := hello{index: 1, conns: 4, window: 8, from: 1, to: 2, silent: 1200, clear: true}
+	h := hello{index: 1, conns: 4, most: 32, window: 8, from: 1, to: 2, silent: 1200, clear: true}
 	f.Add(h.append(nil))
 	f.Add(make([]byte, helloSize))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -225,7 +227,7 @@ func (v *victim) connect() net.Conn {
 // hello returns what rank 1 would say.
 func (v *victim) hello(from Nonce, index int) hello {
 	return hello{
-		index: uint8(index), conns: uint8(v.ep.cfg.Conns), window: uint16(v.ep.cfg.Window), from: 1, fromNonce: from,
+		index: uint8(index), conns: uint8(v.ep.cfg.Conns), most: uint8(v.ep.cfg.Carriers[0].most(v.ep.cfg.Conns)), window: uint16(v.ep.cfg.Window), from: 1, fromNonce: from,
 		toNonce: v.ep.cfg.Nonce, group: v.ep.group, silent: uint32(v.ep.cfg.Carriers[0].Silent.Milliseconds()),
 	}
 }
@@ -270,7 +272,8 @@ func TestHellos(t *testing.T) {
 		{"group", func(h *hello) { h.group[0]++ }, transport.RefusedGroup},
 		{"endpoint", func(h *hello) { h.toNonce[0]++ }, transport.RefusedGone},
 		{"rank", func(h *hello) { h.to = 3 }, transport.RefusedGone},
-		{"conns", func(h *hello) { h.conns = 3 }, transport.RefusedSettings},
+		{"conns", func(h *hello) { h.conns, h.most = 3, 3 }, transport.RefusedSettings},
+		{"connections with time", func(h *hello) { h.most = 9 }, transport.RefusedSettings},
 		{"window", func(h *hello) { h.window++ }, transport.RefusedSettings},
 		{"silent", func(h *hello) { h.silent = 1000 }, transport.RefusedSettings},
 		{"data in clear", func(h *hello) { h.clear = true }, transport.RefusedSettings},
@@ -424,7 +427,7 @@ func FuzzSession(f *testing.F) {
 	id := transport.LinkID{Comm: 1}
 	f.Add(frameBytes(id, 0, 100))
 	f.Add(append(frameBytes(id, 1, 5000), frameBytes(id, 0, 0)...))
-	for k := kindFrame; k <= kindPulse; k++ {
+	for k := kindFrame; k <= kindMore; k++ {
 		m := message{kind: k, link: id}
 		f.Add(append(frameBytes(id, 0, 8), m.append(nil)...))
 	}
