@@ -12,90 +12,139 @@ type arrival struct {
 
 const through = 1 << 15
 
-// A calendar keeps arrivals by windows of time, and gives them back window by window. Like [queue] it has levels of buckets, by digits of
-// the window's number, but what lies in one window stays in no order.
+// A calendar keeps arrivals by windows of time, and those of a window by shards of ranks, in no order. Like [queue] it has levels of
+// buckets, by digits of the window's number, but fewer, as each is a row of lists: one a shard.
 type calendar struct {
 	shift  uint   // a window is 2^shift ps
-	now    uint64 // the window given back last
-	levels [(63 + digit - 1) / digit]level
-	blocks []sheet
-	free   int32
+	now    uint64 // the window opened last
+	lists  int    // shards
+	levels []week
+	sheets []sheet
+	free   uint32
 }
+
+const (
+	days  = 6 // digits of a week's bucket
+	never = 1<<64 - 1
+)
+
+// A week is a level: 64 buckets.
+type week struct {
+	used  uint64
+	least [1 << days]uint64 // the earliest window in a bucket
+	lists []list            // by bucket and shard
+}
+
+// A list is sheets, the latest first.
+type list struct{ last uint32 }
 
 const sheetLen = 31
 
-// A sheet is a piece of a bucket.
+// A sheet is a piece of a list.
 type sheet struct {
-	next, n int32
-	ev      [sheetLen]arrival
+	before uint32 // 0: none
+	n      int32
+	ev     [sheetLen]arrival
 }
 
-func newCalendar(shift uint) *calendar { return &calendar{shift: shift, free: -1} }
+func newCalendar(shift uint, lists int) *calendar {
+	return &calendar{shift: shift, lists: lists, levels: make([]week, (63-shift+days-1)/days), sheets: make([]sheet, 1)}
+}
 
-func (q *calendar) push(e arrival) {
+// push enters an arrival after the window opened last.
+func (q *calendar) push(e arrival, shard uint32) {
 	w := uint64(e.at) >> q.shift
 	k := 0
-	if x := w ^ q.now; x >= buckets {
-		k = (bits.Len64(x) - 1) / digit
+	if x := w ^ q.now; x >= 1<<days {
+		k = (bits.Len64(x) - 1) / days
 	}
-	l := &q.levels[k]
-	slot := w >> (digit * k) % buckets
-	word, bit := slot>>6, uint64(1)<<(slot&63)
-	var b *sheet
-	if l.used[word]&bit == 0 {
-		l.used[word] |= bit
-		l.some |= 1 << word
-		i := q.sheet()
-		l.first[slot], l.last[slot] = i, i
-		b = &q.blocks[i]
-	} else if b = &q.blocks[l.last[slot]]; b.n == sheetLen {
-		i := q.sheet()
-		q.blocks[l.last[slot]].next = i
-		l.last[slot] = i
-		b = &q.blocks[i]
+	v := &q.levels[k]
+	bucket := uint(w>>(days*k)) % (1 << days)
+	if v.used&(1<<bucket) == 0 {
+		if v.used |= 1 << bucket; v.lists == nil {
+			v.lists = make([]list, q.lists<<days)
+		}
+		v.least[bucket] = w
+	} else if k > 0 {
+		v.least[bucket] = min(v.least[bucket], w)
 	}
-	b.ev[b.n] = e
-	b.n++
+	l := &v.lists[int(bucket)*q.lists+int(shard)]
+	s := &q.sheets[l.last]
+	if l.last == 0 || s.n == sheetLen {
+		l.last = q.sheet(l.last)
+		s = &q.sheets[l.last]
+	}
+	s.ev[s.n] = e
+	s.n++
 }
 
-func (q *calendar) sheet() int32 {
-	if b := q.free; b >= 0 {
-		x := &q.blocks[b]
-		q.free = x.next
-		x.next, x.n = -1, 0
-		return b
+// sheet returns an empty sheet.
+func (q *calendar) sheet(before uint32) uint32 {
+	i := q.free
+	if i == 0 {
+		i = uint32(len(q.sheets))
+		q.sheets = append(q.sheets, sheet{before: before})
+		return i
 	}
-	q.blocks = append(q.blocks, sheet{next: -1})
-	return int32(len(q.blocks) - 1)
+	s := &q.sheets[i]
+	q.free = s.before
+	s.before, s.n = before, 0
+	return i
 }
 
-// take appends what is in the earliest window, and returns its number; ok is false when nothing is left.
-func (q *calendar) take(to []arrival) (window uint64, _ []arrival, ok bool) {
-	for k := 0; k < len(q.levels); {
-		slot, ok := q.levels[k].lowest()
-		if !ok {
+// next returns the earliest window that has arrivals, or never.
+func (q *calendar) next() uint64 {
+	for k := range q.levels {
+		if v := &q.levels[k]; v.used != 0 {
+			return v.least[bits.TrailingZeros64(v.used)]
+		}
+	}
+	return never
+}
+
+// open makes a window the present one, no earlier one having arrivals, and reports whether it has any.
+func (q *calendar) open(window uint64) bool {
+	for q.next() == window {
+		k := 0
+		for q.levels[k].used == 0 {
 			k++
-			continue
 		}
-		low := digit * k
-		q.now = q.now&^(1<<(low+digit)-1) | uint64(slot)<<low
-		for b := q.levels[k].first[slot]; b >= 0; {
-			next, n := q.blocks[b].next, q.blocks[b].n
-			if k == 0 {
-				to = append(to, q.blocks[b].ev[:n]...)
-			} else {
-				for i := range n { // the blocks may move
-					q.push(q.blocks[b].ev[i])
-				}
-			}
-			q.blocks[b].next = q.free
-			q.free = b
-			b = next
-		}
+		v := &q.levels[k]
+		bucket := uint(bits.TrailingZeros64(v.used))
+		v.used &= v.used - 1
+		low := uint(days * k)
+		q.now = window >> low << low
 		if k == 0 {
-			return q.now, to, true
+			return true
 		}
-		k = 0
+		for shard := range uint32(q.lists) { // into the levels below
+			l := &v.lists[int(bucket)*q.lists+int(shard)]
+			i := l.last
+			l.last = 0
+			for i != 0 {
+				n, before := q.sheets[i].n, q.sheets[i].before
+				for j := range n { // sheets may move
+					q.push(q.sheets[i].ev[j], shard)
+				}
+				q.sheets[i].before, q.free = q.free, i
+				i = before
+			}
+		}
 	}
-	return 0, to, false
+	return false
+}
+
+// take appends the arrivals of a shard in the present window.
+func (q *calendar) take(shard uint32, to []arrival) []arrival {
+	l := &q.levels[0].lists[int(q.now%(1<<days))*q.lists+int(shard)]
+	i := l.last
+	l.last = 0
+	for i != 0 {
+		s := &q.sheets[i]
+		to = append(to, s.ev[:s.n]...)
+		before := s.before
+		s.before, q.free = q.free, i
+		i = before
+	}
+	return to
 }

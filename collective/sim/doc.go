@@ -9,8 +9,8 @@
 //
 // # Time
 //
-// Time is counted in whole picoseconds. A run is one goroutine (schedules are read by one a processor), and a function of its
-// arguments: equal ones give the same [Result.Digest] on every machine.
+// Time is counted in whole picoseconds. A run is a function of its arguments: equal ones give the same [Result.Digest] on every machine,
+// however many processors share it.
 //
 // A message costs what [Cost] says (LogGPS): overheads of sender and receiver, which do one thing at a time each; a port's
 // gap and time a byte; latency. A rank has one port to the network and one inside its host, each way. By default
@@ -19,11 +19,11 @@
 //
 // # Levels
 //
-// [Messages] runs every message as an event. [Classes] finds ranks that nothing tells apart and runs one of each; and it runs
-// rings, whose messages no queue could hold (8.6 thousand million of them at 65,536 ranks), as a recurrence of maxima
-// and sums, in closed form where there is one. Where every rank is of a class of its own it takes ranks host by host through windows of time
-// that are as long as the quickest message between hosts takes. Its results are those of Messages on every rank, to the tick; the tests
-// compare them.
+// [Messages] runs every message of every rank. Where nothing disturbs ranks it takes them host by host through windows of time that are as
+// long as the quickest message between hosts takes (what happens to a host in a window concerns no other in that window, so that
+// processors share the hosts); else every message is an event in a queue. [Classes] finds ranks that nothing tells apart and runs one of
+// each; and it runs rings, whose messages no queue could hold (8.6 thousand million of them at 65,536 ranks), as a recurrence of maxima
+// and sums, in closed form where there is one. Results are the same, to the tick, whichever way a run takes; the tests compare them.
 //
 // Double trees have no classes. Their trees meet in the ports of every rank, and who comes first there depends on the way that both took to
 // it: of 65,536 ranks in 64 slices, 18,558 have arrivals at different times on llama3, and all of them where each is a host of its own. For
@@ -55,15 +55,14 @@
 //	go test -c ./collective/sim
 //	/usr/bin/time -v ./sim.test -test.run '^$' -test.benchtime 1x -test.bench 'Large/ROW$'
 //
-// for 1 GiB over 65,536 ranks of the llama3 preset (ring-exact to hd-congestion-16), one goroutine each:
+// for 1 GiB over 65,536 ranks of the llama3 preset (ring-exact to hd-congestion-16):
 //
 //	ROW                        seconds       peak memory
 //	ring-exact                 0.10 (0.13)    29 MB   every link its own cost, closed form
 //	ring-jitter                3.1  (4.6)     24 MB   8.6 thousand million messages stepped; 12.1 s with -tags purego
-//	hd-messages                0.9  (1.3)    121 MB   halving-doubling, every message an event
+//	hd-messages                0.8  (1.0)    147 MB   halving-doubling, every message, by windows
 //	hier-hd                    0.7  (0.8)    139 MB   reduced in hosts of 8, halving-doubling between 8,192
-//	tree-64-messages           8.4  (14)     488 MB   double binary tree in 64 slices
-//	tree-64-classes            4.1  (6.7)    263 MB   the same by windows
+//	tree-64-classes            2.0           233 MB   double binary tree in 64 slices, every message, by windows
 //	ring-congestion            0.25           95 MB   on wires that all links share at once
 //	hd-congestion-1            1.6  (2.3)    251 MB   on wires shared 1:7, one flow a pair
 //	hd-congestion-16           6.1  (9.7)    399 MB   sixteen flows a pair
@@ -72,7 +71,7 @@
 //	hier-hd-262144             3.3           485 MB
 //	hd-congestion-1-262144     11            866 MB
 //
-// Benchmark Messages has 3.3 to 5 million messages a second by events, and up to 7 in quiet minutes. Benchmark Small, what a test over 1,024
-// ranks takes in all, milliseconds: ring 1, halving-doubling 5, with hosts reduced first 11, the tree in slices 52, a ring of hosts 120, a tree of
-// hosts 280, direct (a million messages) 890.
+// Benchmark Messages, messages a second: 3 to 5 million by events, 4 to 10 million by windows on both cores. Benchmark Small, what a test over
+// 1,024 ranks takes in all, milliseconds: ring 1, halving-doubling 4, with hosts reduced first 9, the tree in slices 33, a ring of hosts 54, a
+// tree of hosts 144, direct (two million messages) 710.
 package sim

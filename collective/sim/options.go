@@ -79,6 +79,8 @@ type config struct {
 	records   int
 	verify    bool
 	stepped   bool
+	events    bool // run messages by events, where windows would do too
+	crew      int  // goroutines of a run by windows; 0: as many as are worth it
 	limit     int64
 	progress  func(done float64)
 	net       *topology.Network

@@ -3,14 +3,16 @@ package sim
 import (
 	"math"
 	"math/bits"
+	"slices"
+	"sync/atomic"
+	"unsafe"
 
 	"github.com/ringtree/ringtree/collective/schedule"
-	"github.com/ringtree/ringtree/topology"
 )
 
 // newWindows returns nil for what a stepper has to run.
 func newWindows(f *schedule.Fleet, m *model, cfg *config, class []uint8, size *sizes) *windows {
-	if cfg.disturbed() || cfg.records > 0 || cfg.wires != PortWires || f.Lanes() > math.MaxInt8 {
+	if cfg.disturbed() || cfg.records > 0 || cfg.wires != PortWires || cfg.events || f.Lanes() > math.MaxInt8 {
 		return nil
 	}
 	for _, c := range m.classes {
@@ -22,7 +24,8 @@ func newWindows(f *schedule.Fleet, m *model, cfg *config, class []uint8, size *s
 	x := &windows{
 		f: f, m: m, cfg: cfg, class: class, size: size, lanes: f.Lanes(),
 		progs: make([]program, f.Programs()), entries: make([]line, f.Entries()), at: make([]position, n*f.Lanes()),
-		ranks: make([]standing, n), known: make(map[kindKey]uint16), quickest: math.MaxInt64, ahead: math.MaxInt64,
+		ranks: make([]standing, n), ends: make([]atomic.Int64, n), known: make(map[kindKey]uint16),
+		quickest: math.MaxInt64, ahead: math.MaxInt64,
 	}
 	for r := range int32(n) {
 		s := &x.ranks[r]
@@ -32,21 +35,77 @@ func newWindows(f *schedule.Fleet, m *model, cfg *config, class []uint8, size *s
 			return nil
 		}
 	}
-	if !x.divide() {
+	if !x.divide() || !x.price() {
 		return nil
 	}
-	for r := range int32(n) {
-		if !x.link(r) {
+	parts := 1
+	if size.chunk >= 0 { // kinds are known
+		parts = partsOf(n, partRanks)
+	}
+	links := make([]linking, parts)
+	inParts(parts, func(part int) {
+		y := &links[part]
+		y.quickest, y.ahead, y.ok = math.MaxInt64, math.MaxInt64, true
+		for r := part * n / parts; r < (part+1)*n/parts && y.ok; r++ {
+			y.ok = x.link(int32(r), y)
+		}
+	})
+	for i := range links {
+		if !links[i].ok {
 			return nil
 		}
+		x.quickest, x.ahead = min(x.quickest, links[i].quickest), min(x.ahead, links[i].ahead)
 	}
 	if x.quickest <= 0 || x.ahead <= 0 {
 		return nil
 	}
 	// Long windows would keep much in order at a time.
 	ahead := min(x.ahead, 16*min(x.quickest, 1<<maxWindow))
-	x.q = newCalendar(uint(min(bits.Len64(uint64(ahead))-1, maxWindow)))
+	x.shift = uint(min(bits.Len64(uint64(ahead))-1, maxWindow))
+	x.share()
 	return x
+}
+
+const (
+	// shardBytes is how much of the ranks' state a shard has: so much as a processor keeps near.
+	shardBytes = 192 << 10
+	maxShards  = 1 << 10
+	maxCrew    = 64
+	// shareFrom is how many steps are worth a goroutine.
+	shareFrom = 1 << 14
+)
+
+// share puts groups into shards, and shards into the hands of goroutines.
+func (x *windows) share() {
+	all := len(x.ranks)*(int(unsafe.Sizeof(standing{}))+x.lanes*int(unsafe.Sizeof(position{}))) + len(x.entries)*int(unsafe.Sizeof(line{}))
+	groups := len(x.base)
+	crew := x.cfg.crew
+	if crew == 0 {
+		crew = partsOf(int(min(x.f.Steps(), math.MaxInt32)), shareFrom)
+	}
+	crew = min(crew, maxCrew, groups)
+	shards := min(max(all/shardBytes, 4*crew), maxShards, groups)
+	if crew == 1 && all <= 2*shardBytes {
+		shards = 1
+	}
+	for x.shard = 0; (groups-1)>>x.shard >= shards; x.shard++ {
+	}
+	shards = (groups-1)>>x.shard + 1
+	crew = min(crew, shards)
+	x.of = make([]uint8, shards)
+	x.barrier.cond.L = &x.barrier.mu
+	for i := range crew {
+		lo, hi := i*shards/crew, (i+1)*shards/crew
+		w := &crewman{
+			x: x, me: i, lo: uint32(lo), hi: uint32(hi), q: newCalendar(x.shift, hi-lo),
+			inbox: make([]int32, 1<<x.shard), touched: make([]uint64, (1<<x.shard+63)/64), stack: make([]uint8, 0, 4*x.lanes),
+		}
+		w.out = [2][][]arrival{make([][]arrival, crew), make([][]arrival, crew)}
+		for s := lo; s < hi; s++ {
+			x.of[s] = uint8(i)
+		}
+		x.crew = append(x.crew, w)
+	}
 }
 
 // maxGroup is up to how many ranks of a host are one group: what is under way in a group is kept in order.
@@ -70,10 +129,10 @@ func (x *windows) divide() bool {
 		for q := r; q < end; q++ {
 			x.group[q] = uint32(len(x.base))
 		}
-		x.base = append(x.base, x.ranks[r].first)
-		x.inbox = append(x.inbox, -1)
+		x.base, x.start = append(x.base, x.ranks[r].first), append(x.start, uint32(r))
 		r = end
 	}
+	x.start = append(x.start, uint32(n))
 	return true
 }
 
@@ -93,7 +152,12 @@ func (x *windows) read(p *program, r int32) bool {
 	for l := range p.lanes {
 		lc, first := x.f.Lane(r, schedule.Lane(l))
 		s := &p.lanes[l]
-		s.first, s.wakes = first-base, lc.Wakes
+		s.first, s.pauses = first-base, schedule.Lane(l).In() && len(lc.Wakes) > 0
+		for _, on := range slices.Backward(lc.Wakes) {
+			if int(on) != l {
+				s.wakes = append(s.wakes, uint8(on))
+			}
+		}
 		if l := schedule.Lane(l); !l.In() && len(lc.Wakes) > 0 {
 			return false // it matters when sends are over
 		}
@@ -127,7 +191,7 @@ func (x *windows) read(p *program, r int32) bool {
 			c := &lc.Codes[i]
 			o := &p.lanes[l].ops[i]
 			*o = operation{
-				kind: c.Kind, joint: c.Joint && c.Width > 1, eager: c.Eager, wait: -1, width: c.Width, slices: c.Slices, count: c.Count,
+				kind: c.Kind, joint: c.Joint && c.Width > 1, eager: c.Eager, wait: -1, width: c.Width, slices: c.Slices, count: c.Count, chunks: c.N,
 			}
 			on, from, waits := c.After(0)
 			if !waits {
@@ -178,34 +242,83 @@ func (x *windows) read(p *program, r int32) bool {
 	return true
 }
 
+// price works out what messages are like, where chunks are of one length: as many elements in as many slices, by class of their links.
+func (x *windows) price() bool {
+	if x.size.chunk < 0 {
+		return true // by operation
+	}
+	sizes := make(map[kindKey]int32)
+	for i := range x.progs {
+		p := &x.progs[i]
+		for l := range p.lanes {
+			for j := range p.lanes[l].ops {
+				o := &p.lanes[l].ops[j]
+				key := kindKey{elements: int64(o.chunks) * x.size.chunk, slices: o.slices, copies: o.kind == schedule.Copy}
+				n, ok := sizes[key]
+				if !ok {
+					n = int32(len(sizes))
+					sizes[key] = n
+					for class := range x.linkClasses() {
+						key.class = uint8(class)
+						if _, ok := x.enter(key); !ok {
+							return false
+						}
+					}
+				}
+				o.size = n
+			}
+		}
+	}
+	return true
+}
+
+// linkClasses returns by how many classes kinds are counted: a lone rank has no links, but copies.
+func (x *windows) linkClasses() int { return max(len(x.m.classes), 1) }
+
+// A linking is what a part of the ranks adds to what is known of messages.
+type linking struct {
+	quickest, ahead Time
+	ok              bool
+}
+
 // link finds the receivers of what rank r sends, and what messages are like.
-func (x *windows) link(r int32) bool {
+func (x *windows) link(r int32, found *linking) bool {
+	prog := &x.progs[x.ranks[r].prog]
 	for l := range schedule.Lane(x.lanes) {
 		lc, base := x.f.Lane(r, l)
+		ops := prog.lanes[l].ops
 		for i := range lc.Codes {
 			c := &lc.Codes[i]
 			e := base + uint32(i)
 			y := &x.entries[e]
-			peer := x.f.Peer(e)
-			y.rank, y.lane, y.kind = uint32(r), uint8(l), varies
-			y.group, y.near = x.group[peer], x.group[peer] == x.group[r]
+			*y = line{who: uint32(r), kind: varies, lane: uint8(l)}
+			to := x.group[r]
+			if c.Kind == schedule.Send {
+				if to = x.group[x.f.Peer(e)]; to == x.group[r] {
+					y.flags = near
+				}
+				y.who = to
+			}
 			runs := c.Count
 			if x.size.chunk >= 0 {
-				runs = 1
+				y.kind, runs = uint16(int(ops[i].size)*x.linkClasses()+int(x.class[e])), 1
 			}
 			for k := range runs {
-				i, ok := x.kindOf(r, l, c, e, k)
-				if !ok {
-					return false
-				}
-				if runs == 1 {
-					y.kind = i
+				i := y.kind
+				if x.size.chunk < 0 {
+					var ok bool
+					if i, ok = x.kindOf(r, l, c, e, k); !ok {
+						return false
+					}
+					if runs == 1 {
+						y.kind = i
+					}
 				}
 				if c.Kind == schedule.Send {
 					takes := x.kinds[i].wire[0] + x.kinds[i].latency
-					x.quickest = min(x.quickest, takes)
-					if !y.near {
-						x.ahead = min(x.ahead, takes)
+					found.quickest = min(found.quickest, takes)
+					if y.flags&near == 0 {
+						found.ahead = min(found.ahead, takes)
 					}
 				}
 			}
@@ -213,12 +326,15 @@ func (x *windows) link(r int32) bool {
 				continue
 			}
 			for k := int32(0); k < c.Count; {
-				slot, more, ok := x.partner(r, e, c, k)
+				slot, more, ok := x.partner(r, l, e, c, k)
 				if !ok {
 					return false
 				}
 				if k == 0 {
-					y.slot, y.parted = slot, more < c.Count
+					y.count = uint32(slot)
+					if more < c.Count {
+						y.flags |= parted
+					}
 				}
 				k += more
 			}
@@ -228,9 +344,9 @@ func (x *windows) link(r int32) bool {
 }
 
 // partner returns the entry that receives operation k of run c, and how many operations from there on.
-func (x *windows) partner(r int32, entry uint32, c *schedule.Code, k int32) (slot uint16, more int32, ok bool) {
+func (x *windows) partner(r int32, l schedule.Lane, entry uint32, c *schedule.Code, k int32) (slot uint16, more int32, ok bool) {
 	peer := x.f.Peer(entry)
-	lc, base := x.f.Lane(peer, schedule.Lane(x.entries[entry].lane).Opposite())
+	lc, base := x.f.Lane(peer, l.Opposite())
 	code, at, ok := lc.Find(c.Match + k)
 	if !ok {
 		return 0, 0, false
@@ -249,6 +365,11 @@ func (x *windows) kindOf(r int32, l schedule.Lane, c *schedule.Code, entry uint3
 	if i, ok := x.known[key]; ok {
 		return i, true
 	}
+	return x.enter(key)
+}
+
+// enter adds a kind.
+func (x *windows) enter(key kindKey) (uint16, bool) {
 	if len(x.kinds) == maxKinds {
 		return 0, false
 	}
@@ -265,40 +386,62 @@ func (x *windows) kindOf(r int32, l schedule.Lane, c *schedule.Code, entry uint3
 		y.gap, y.latency, y.overhead, y.port = cost.Gap, cost.Latency, cost.Overhead, uint8(cost.port())
 	}
 	i := uint16(len(x.kinds))
-	x.kinds = append(x.kinds, y)
+	x.kinds, x.bytes = append(x.kinds, y), append(x.bytes, key.elements*x.size.elem)
 	x.known[key] = i
 	return i, true
 }
 
-// account adds up what is sent.
-func (x *windows) account(res *Result) {
-	busy := make([][2]Time, len(x.ranks))
-	for r := range int32(len(x.ranks)) {
-		for l := range schedule.Lane(x.lanes) {
-			lc, base := x.f.Lane(r, l)
-			for i := range lc.Codes {
-				c := &lc.Codes[i]
-				if c.Kind != schedule.Send {
-					continue
+// account puts into a result when ranks were done and what they sent. Rank r of the fleet stands for weight[r], or one each.
+func (x *windows) account(res *Result, weight []int64) (busy [][2]Time) {
+	n := len(x.ranks)
+	busy = make([][2]Time, n)
+	tiers := make([][levels]Traffic, partsOf(n, partRanks))
+	inParts(len(tiers), func(part int) {
+		for r := part * n / len(tiers); r < (part+1)*n/len(tiers); r++ {
+			many := int64(1)
+			if weight != nil {
+				many = weight[r]
+			}
+			x.sent(int32(r), many, &tiers[part], &busy[r])
+		}
+	})
+	for i := range tiers {
+		for l, t := range &tiers[i] {
+			res.Tiers[l].Messages += t.Messages
+			res.Tiers[l].Bytes += t.Bytes
+		}
+	}
+	return busy
+}
+
+// sent adds up what a rank sends that stands for so many.
+func (x *windows) sent(r int32, many int64, tiers *[levels]Traffic, busy *[2]Time) {
+	for l := range schedule.Lane(x.lanes) {
+		lc, base := x.f.Lane(r, l)
+		for i := range lc.Codes {
+			c := &lc.Codes[i]
+			if c.Kind != schedule.Send {
+				continue
+			}
+			e := base + uint32(i)
+			t := &tiers[x.m.classes[x.class[e]].link.Level]
+			t.Messages += many * int64(c.Count) * int64(c.Slices)
+			runs, each := int32(1), int64(c.Count)
+			if x.entries[e].kind == varies {
+				runs, each = c.Count, 1
+			}
+			for k := range runs {
+				kind := x.entries[e].kind
+				if kind == varies {
+					kind, _ = x.kindOf(r, l, c, e, k)
 				}
-				e := base + uint32(i)
-				t := &res.Tiers[x.m.classes[x.class[e]].link.Level]
-				t.Messages += int64(c.Count) * int64(c.Slices)
-				runs, each := int32(1), int64(c.Count)
-				if x.entries[e].kind == varies {
-					runs, each = c.Count, 1
-				}
-				for k := range runs {
-					t.Bytes += each * x.size.elements(x.f, r, l, c, e, k) * x.size.elem
-					i, _ := x.kindOf(r, l, c, e, k)
-					y := &x.kinds[i]
-					busy[r][y.port] += Time(each) * (Time(y.long)*y.wire[1] + Time(uint32(c.Slices)-y.long)*y.wire[0] + Time(c.Slices)*y.gap)
-				}
+				t.Bytes += many * each * x.bytes[kind]
+				y := &x.kinds[kind]
+				busy[y.port] += Time(each) * (Time(y.long)*y.wire[1] + Time(uint32(c.Slices)-y.long)*y.wire[0] + Time(c.Slices)*y.gap)
 			}
 		}
 	}
-	for r := range res.Finish {
-		res.Finish[r] = x.ranks[r].end
-		res.port(topology.Rank(r), busy[r])
-	}
 }
+
+// finished returns when a rank was done.
+func (x *windows) finished(r int32) Time { return max(x.ranks[r].end, Time(x.ends[r].Load())) }

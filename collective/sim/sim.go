@@ -205,10 +205,13 @@ func (m *Simulation) run(res *Result, size *sizes) error {
 			return m.folded(res, size, of, classes)
 		}
 	}
-	if level == Classes {
+	if level != Congestion {
 		if w := newWindows(m.fleet, m.model, cfg, m.class, size); w != nil && w.run() {
 			res.Method, res.Finish = ByWindows, make([]Time, res.Ranks)
-			w.account(res)
+			for r, busy := range w.account(res, nil) {
+				res.Finish[r] = w.finished(int32(r))
+				res.port(topology.Rank(r), busy)
+			}
 			return nil
 		}
 	}
@@ -259,6 +262,14 @@ func (m *Simulation) folded(res *Result, size *sizes, of []int32, classes int) e
 		class = append(class, m.class[lo:hi]...)
 	}
 	res.Method, res.Classes, res.Finish = "classes", classes, make([]Time, res.Ranks)
+	if w := newWindows(f, m.model, m.cfg, class, size); w != nil && w.run() {
+		busy := w.account(res, weight)
+		for r, c := range of {
+			res.Finish[r] = w.finished(c)
+			res.port(topology.Rank(r), busy[c])
+		}
+		return nil
+	}
 	x := newStepper(f, m.model, m.cfg, class, *size)
 	x.weight = weight
 	if err := x.run(); err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // Runs by windows end, rank by rank and to the tick, as runs message by message do: over ranks of 2 to 300 in hosts, racks and
-// sites of any size, with links of any cost, in any number of slices, of even and uneven vectors.
+// sites of any size, with links of any cost, in any number of slices, of even and uneven vectors, on one to five goroutines.
 func TestWindowsAreExact(t *testing.T) {
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -64,8 +64,8 @@ func TestWindowsAreExact(t *testing.T) {
 				}
 			}))
 		}
-		a := run(t, g, s, int64(4*length), append(opts, sim.At(sim.Messages))...)
-		b := run(t, g, s, int64(4*length), append(opts, sim.At(sim.Classes))...)
+		a := run(t, g, s, int64(4*length), append(opts, sim.At(sim.Messages), sim.ByEvents())...)
+		b := run(t, g, s, int64(4*length), append(opts, sim.At(sim.Classes), sim.Crew(1+rng.IntN(5)))...)
 		if b.Method == sim.ByWindows {
 			ran++
 		}
@@ -91,8 +91,8 @@ func TestWindowsAreExactForLargeTrees(t *testing.T) {
 		g := preset(t, name, n, nil)
 		s := build(t, g, plan.Variant{Algorithm: plan.Tree}, schedule.AllReduce, 0)
 		opts := []sim.Option{sim.Slices(64 << 20), sim.Unverified()}
-		a := run(t, g, s, 512<<20, append(opts, sim.At(sim.Messages))...)
-		b := run(t, g, s, 512<<20, append(opts, sim.At(sim.Classes))...)
+		a := run(t, g, s, 512<<20, append(opts, sim.At(sim.Messages), sim.ByEvents())...)
+		b := run(t, g, s, 512<<20, append(opts, sim.At(sim.Messages), sim.Crew(1+rng.IntN(3)))...)
 		if b.Method != sim.ByWindows || a.Digest != b.Digest || !slices.Equal(a.Finish, b.Finish) {
 			t.Errorf("seed %d: %d ranks of %s: %s takes %v, messages %v", seed, n, name, b.Method, b.Time, a.Time)
 		}

@@ -1,0 +1,390 @@
+package sim
+
+import (
+	"math/bits"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ringtree/ringtree/collective/schedule"
+)
+
+// A crewman is what one goroutine of a run by windows has: the ranks of some shards. Nothing that it does within a window concerns the
+// others' ranks before the next, so that the outcome is the same however many they are.
+type crewman struct {
+	x          *windows
+	me         int
+	lo, hi     uint32 // shards
+	q          *calendar
+	begin, end Time // of the window
+	batch      []arrival
+	next       []int32 // by arrival of the batch: the one before of its group, or -1
+	inbox      []int32 // by group of the shard: its latest arrival of the batch; valid where touched
+	touched    []uint64
+	// mine are the arrivals of a group in the window, in order: each the time from its begin (32 bits), slot (16) and kind (16).
+	mine  []uint64
+	stack []uint8
+	steps int64 // done
+	told  int64
+	// By turns, so that what was sent in a window can be read in the next: what came for others, by crewman, and its earliest window.
+	turn     int
+	out      [2][][]arrival
+	earliest uint64 // of what this turn sends
+	soonest  [2]uint64
+}
+
+// run runs to the end, and reports whether every lane came to its own.
+func (x *windows) run() bool {
+	x.barrier.of = int32(len(x.crew))
+	inParts(len(x.crew), func(i int) { x.crew[i].run() })
+	steps := int64(0)
+	for _, w := range x.crew {
+		steps += w.steps
+	}
+	return steps == x.f.Steps()
+}
+
+func (w *crewman) run() {
+	x := w.x
+	w.earliest = never
+	w.end = 1 << x.shift
+	for g := w.lo << x.shard; g < uint32(len(x.base)) && g < w.hi<<x.shard; g++ {
+		for r := x.start[g]; r < x.start[g+1]; r++ {
+			for l := range x.lanes {
+				w.wake(r, uint8(l))
+			}
+		}
+		w.live(g)
+	}
+	for {
+		window := w.meet()
+		if window == never {
+			return
+		}
+		if w.q.open(window) {
+			w.begin = Time(window) << x.shift
+			w.end = w.begin + 1<<x.shift
+			for shard := range w.hi - w.lo {
+				if w.batch = w.q.take(shard, w.batch[:0]); len(w.batch) > 0 {
+					w.pass((w.lo + shard) << x.shard)
+				}
+			}
+		}
+		if x.cfg.progress != nil && w.me == 0 && w.steps-w.told > 1<<16 {
+			w.told = w.steps
+			x.cfg.progress(min(float64(w.steps)*float64(len(x.crew))/float64(x.f.Steps()), 1))
+		}
+	}
+}
+
+// meet waits for the others to end the window, takes what they sent, and returns the next one.
+func (w *crewman) meet() uint64 {
+	x := w.x
+	if len(x.crew) == 1 {
+		return w.q.next()
+	}
+	turn := w.turn
+	w.soonest[turn] = min(w.q.next(), w.earliest)
+	x.barrier.wait()
+	window := uint64(never)
+	for _, v := range x.crew {
+		window = min(window, v.soonest[turn])
+		for _, e := range v.out[turn][w.me] {
+			w.q.push(e, e.group>>x.shard-w.lo)
+		}
+	}
+	w.turn, w.earliest = turn^1, never
+	for i := range w.out[w.turn] { // what the others have read
+		w.out[w.turn][i] = w.out[w.turn][i][:0]
+	}
+	return window
+}
+
+// pass takes the groups of a shard, from first on, through the window.
+func (w *crewman) pass(first uint32) {
+	batch := w.batch
+	if len(w.next) < len(batch) {
+		w.next = make([]int32, 2*len(batch))
+	}
+	next := w.next[:len(batch)]
+	for i := range batch {
+		g := batch[i].group - first
+		word, bit := g>>6, uint64(1)<<(g&63)
+		next[i] = -1
+		if w.touched[word]&bit != 0 {
+			next[i] = w.inbox[g]
+		}
+		w.touched[word] |= bit
+		w.inbox[g] = int32(i)
+	}
+	for word, left := range w.touched {
+		w.touched[word] = 0
+		for ; left != 0; left &= left - 1 {
+			g := uint32(word)<<6 + uint32(bits.TrailingZeros64(left))
+			for i := w.inbox[g]; i >= 0; i = next[i] {
+				e := &batch[i]
+				w.mine = append(w.mine, uint64(e.at-w.begin)<<32|uint64(e.slot)<<16|uint64(e.kind))
+			}
+			if len(w.mine) > 1 {
+				slices.Sort(w.mine)
+			}
+			w.live(first + g)
+		}
+	}
+}
+
+// later puts an arrival at the group that is being run into the rest of its window, or into a later one.
+func (w *crewman) later(at Time, group uint32, slot, kind uint16) {
+	if at >= w.end {
+		w.q.push(arrival{at, group, slot, kind}, group>>w.x.shard-w.lo)
+		return
+	}
+	key := uint64(at-w.begin)<<32 | uint64(slot)<<16 | uint64(kind)
+	w.mine = append(w.mine, key)
+	i := len(w.mine) - 1
+	for ; i > 0 && key < w.mine[i-1]; i-- {
+		w.mine[i] = w.mine[i-1]
+	}
+	w.mine[i] = key
+}
+
+// elsewhere puts an arrival at another group, which is none of this window, where the one that runs that group finds it.
+func (w *crewman) elsewhere(at Time, group uint32, slot, kind uint16) {
+	shard := group >> w.x.shard
+	if shard-w.lo < w.hi-w.lo {
+		w.q.push(arrival{at, group, slot, kind}, shard-w.lo)
+		return
+	}
+	out := &w.out[w.turn][w.x.of[shard]]
+	*out = append(*out, arrival{at, group, slot, kind})
+	w.earliest = min(w.earliest, uint64(at)>>w.x.shift)
+}
+
+// live runs a group through its arrivals in the window.
+func (w *crewman) live(g uint32) {
+	x := w.x
+	base := x.base[g]
+	for i := 0; i < len(w.mine); i++ { // what is added comes later
+		key := w.mine[i]
+		at, slot, kind := w.begin+Time(key>>32), uint16(key>>16), uint16(key)
+		y := &x.entries[base+uint32(slot)]
+		s := &x.ranks[y.who]
+		if kind&through == 0 {
+			m := &x.kinds[kind>>1]
+			in := &s.in[m.port&1]
+			done := max(at, *in+m.wire[kind&1])
+			*in = done + m.gap
+			if done > at {
+				w.later(done, g, slot, kind|through)
+				continue
+			}
+		}
+		y.count++
+		s.cpu = max(s.cpu, at)
+		w.wake(y.who, y.lane)
+	}
+	w.mine = w.mine[:0]
+}
+
+// wake runs a lane as far as it goes, and those that wait for it.
+func (w *crewman) wake(r uint32, l uint8) {
+	x := w.x
+	s := &x.ranks[r]
+	strands := x.progs[s.prog].lanes
+	lanes := x.at[int(r)*x.lanes:][:len(strands)]
+	stack := append(w.stack[:0], l)
+	for len(stack) > 0 {
+		l := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		strand := &strands[l]
+		p := &lanes[l]
+		moved := false
+		for int(p.code) < len(strand.ops) {
+			o := &strand.ops[p.code]
+			k := p.op
+			e := s.first + strand.first + uint32(p.code)
+			of := o // the member's
+			if o.width > 1 {
+				k = 0
+				if !o.joint {
+					e += p.op
+					of = &strand.ops[uint32(p.code)+p.op]
+				}
+			}
+			if of.wait >= 0 && lanes[of.wait].done < of.need+k*of.perOp+uint32(p.slice)*of.perSlice {
+				break
+			}
+			if o.kind == schedule.Send || o.kind == schedule.Copy {
+				w.send(r, s, o, e, k, uint32(p.slice))
+			} else if !w.receive(r, s, o, p, e, k) {
+				break
+			}
+			w.steps++
+			p.done++
+			p.step(o)
+			moved = true
+			if strand.pauses && o.kind != schedule.Copy { // first what this makes possible
+				stack = append(stack, l)
+				break
+			}
+		}
+		if moved {
+			stack = append(stack, strand.wakes...)
+		}
+	}
+	w.stack = stack
+}
+
+// step goes on by one.
+func (p *position) step(o *operation) {
+	if o.width > 1 && !o.joint {
+		if p.op++; p.op < uint32(o.width) {
+			return
+		}
+		p.op = 0
+	}
+	if p.slice++; int32(p.slice) < o.slices {
+		return
+	}
+	p.slice = 0
+	if o.width > 1 {
+		p.code += uint16(o.width)
+	} else if p.op++; int32(p.op) == o.count {
+		p.op = 0
+		p.code++
+	}
+}
+
+// like returns the kind of operation k of an entry of rank r.
+func (x *windows) like(r uint32, y *line, e, k uint32) uint16 {
+	if y.kind != varies {
+		return y.kind
+	}
+	lc, base := x.f.Lane(int32(r), schedule.Lane(y.lane))
+	kind, _ := x.kindOf(int32(r), schedule.Lane(y.lane), &lc.Codes[e-base], e, int32(k))
+	return kind
+}
+
+// longer returns 1 for a longer slice.
+func (m *kind) longer(slice uint32) int {
+	if slice < m.long {
+		return 1
+	}
+	return 0
+}
+
+// send sends a slice, or copies it.
+func (w *crewman) send(r uint32, s *standing, o *operation, e, k, slice uint32) {
+	x := w.x
+	y := &x.entries[e]
+	i := x.like(r, y, e, k)
+	m := &x.kinds[i]
+	long := m.longer(slice)
+	if o.kind == schedule.Copy {
+		s.cpu += m.wire[long]
+		s.end = max(s.end, s.cpu)
+		return
+	}
+	s.cpu += m.overhead
+	if o.eager {
+		s.end = max(s.end, s.cpu)
+	}
+	slot := uint16(y.count)
+	if y.flags&parted != 0 {
+		lc, base := x.f.Lane(int32(r), schedule.Lane(y.lane))
+		slot, _, _ = x.partner(int32(r), schedule.Lane(y.lane), e, &lc.Codes[e-base], int32(k))
+	}
+	out := &s.out[m.port&1]
+	leaves := max(s.cpu, *out)
+	free := leaves + m.wire[long]
+	*out = free + m.gap
+	if kind := i<<1 | uint16(long); y.flags&near != 0 {
+		w.later(free+m.latency, y.who, slot, kind)
+	} else {
+		w.elsewhere(free+m.latency, y.who, slot, kind)
+	}
+}
+
+// receive tries to take a slice, of one peer or of all of a joint reduction.
+func (w *crewman) receive(r uint32, s *standing, o *operation, p *position, e, k uint32) bool {
+	x := w.x
+	y := &x.entries[e]
+	slice := uint32(p.slice)
+	tick := k*uint32(o.slices) + slice
+	cost := Time(0)
+	width := uint32(1)
+	if o.joint {
+		width = uint32(o.width)
+		for ; p.op < width; p.op++ {
+			if x.entries[e+p.op].count <= tick {
+				return false
+			}
+		}
+		p.op = 0
+		for i := uint32(1); i < width; i++ {
+			cost += x.kinds[x.like(r, &x.entries[e+i], e+i, k)].overhead
+		}
+	} else if y.count <= tick {
+		return false
+	}
+	m := &x.kinds[x.like(r, y, e, k)]
+	cost += m.overhead
+	if o.kind == schedule.RecvReduce {
+		cost += joint(m.reduce[m.longer(slice)], int32(width))
+	}
+	s.cpu += cost
+	s.end = max(s.end, s.cpu)
+	if tick+1 == uint32(o.slices)*uint32(o.count) { // a send is over when it has been taken
+		for i := range width {
+			x.over(x.f.Peer(e+i), s.cpu)
+		}
+	}
+	return true
+}
+
+// over says that a send of rank r was taken.
+func (x *windows) over(r int32, at Time) {
+	for end := &x.ends[r]; ; {
+		if was := end.Load(); was >= int64(at) || end.CompareAndSwap(was, int64(at)) {
+			return
+		}
+	}
+}
+
+// A barrier lets goroutines wait for each other, again and again.
+type barrier struct {
+	of   int32
+	here atomic.Int32
+	turn atomic.Uint32
+	mu   sync.Mutex
+	cond sync.Cond
+}
+
+// spins is how often a goroutine looks whether the others are there before it sleeps.
+const spins = 1 << 12
+
+func (b *barrier) wait() {
+	turn := b.turn.Load()
+	if b.here.Add(1) == b.of {
+		b.here.Store(0)
+		b.mu.Lock()
+		b.turn.Add(1)
+		b.mu.Unlock()
+		b.cond.Broadcast()
+		return
+	}
+	for i := range spins {
+		if b.turn.Load() != turn {
+			return
+		}
+		if i%64 == 63 {
+			runtime.Gosched()
+		}
+	}
+	b.mu.Lock()
+	for b.turn.Load() == turn {
+		b.cond.Wait()
+	}
+	b.mu.Unlock()
+}
