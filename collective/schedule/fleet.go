@@ -364,7 +364,12 @@ func (b *fleetBuilder) read(r topology.Rank, limit int64) error {
 		for i := 0; i < len(ops); {
 			w := 1
 			if o := &ops[i]; o.count == 1 && i+1 < len(ops) && fusable(&o.op, &ops[i+1].op) {
-				w, o.joint = Fuse(b.s, r, Lane(l), int(o.index))
+				w, o.joint = fuse(func(k int) (Op, bool) {
+					if i+k == len(ops) {
+						return Op{}, false
+					}
+					return ops[i+k].op, true
+				})
 				o.width = int32(w)
 				for k := 1; k < w; k++ {
 					ops[i+k].width = 0

@@ -41,16 +41,28 @@ func TestFuse(t *testing.T) {
 	}
 }
 
-// TestFuseWide covers units wider than a linear search for the peer is kept up.
+// Units of any width, whose peers go up or down around the group or are in no order, end where a peer comes again.
 func TestFuseWide(t *testing.T) {
-	for _, width := range []int{63, 64, 65, 200} {
-		var ops []schedule.Op
-		for p := range width {
-			ops = append(ops, send(in(0), 1, topology.Rank(1+p), 0))
-		}
-		ops = append(ops, send(in(0), 1, topology.Rank(width/2), 1), send(in(0), 1, 500, 0))
-		if got, _ := schedule.Fuse(alone(ops, nil), 0, 0, 0); got != width {
-			t.Errorf("%d peers and then one of them again: got %d, want %d", width, got, width)
+	for _, width := range []int{2, 3, 15, 16, 17, 64, 200} {
+		for name, peer := range map[string]func(i int) int{
+			"up":           func(i int) int { return i },
+			"down":         func(i int) int { return width - 1 - i },
+			"up around":    func(i int) int { return (i + width/3) % width },
+			"down around":  func(i int) int { return (width/3 - i + width) % width },
+			"in no order":  func(i int) int { return i ^ 1 },
+			"turning back": func(i int) int { return max(2*i, 2*(width-i)-1) },
+			"last of all":  func(i int) int { return (i + width - 1) % width },
+		} {
+			for _, again := range []int{0, width / 2, width - 1} {
+				var ops []schedule.Op
+				for i := range width {
+					ops = append(ops, send(in(0), 1, topology.Rank(1+peer(i)), 0))
+				}
+				ops = append(ops, send(in(0), 1, topology.Rank(1+peer(again)), 1), send(in(0), 1, 500, 0))
+				if got, _ := schedule.Fuse(alone(ops, nil), 0, 0, 0); got != width {
+					t.Errorf("%d peers %s and then number %d of them again: got %d, want %d", width, name, again, got, width)
+				}
+			}
 		}
 	}
 }

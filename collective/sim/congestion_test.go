@@ -182,25 +182,55 @@ func TestOversubscription(t *testing.T) {
 	}
 }
 
-// The slowest pair of the exchange across the pods of Meta's cluster gains about 2.1 times by sixteen flows.
+// Sixteen flows give the slowest pair of an exchange between the pods of Meta's cluster of 24,576 GPUs more than twice what one gives it,
+// about 2.1 times as Meta has it. The slowest is an extreme of draws: over seeds 0 to 20 it gains 2.12 to 2.76 times, 2.35 in the middle; of two pods
+// 2.01 to 2.79, 2.23 in the middle; and of 65,536 ranks, each with the one 8,192 further, 2.35 to 2.95, 2.50 in the middle.
 func TestWorstPair(t *testing.T) {
-	g := preset(t, "llama3", 65536, nil)
-	n := network(t, g)
+	const ranks, pod = 24576, 3072
+	n := network(t, preset(t, "llama3", ranks, nil))
 	var pairs []sim.Pair
-	for r := range topology.Rank(65536) {
-		pairs = append(pairs, sim.Pair{From: r, To: r ^ 1<<13})
+	for r := range topology.Rank(ranks) {
+		pairs = append(pairs, sim.Pair{From: r, To: (r + pod) % ranks})
 	}
-	var worst []float64
-	for _, flows := range []int{1, 16} {
-		rates, err := sim.Rates(n, pairs, flows, topology.Choice{Seed: 1})
-		if err != nil {
-			t.Fatal(err)
+	var gains []float64
+	for seed := range uint64(5) {
+		var worst []float64
+		for _, flows := range []int{1, 16} {
+			rates, err := sim.Rates(n, pairs, flows, topology.Choice{Seed: seed})
+			if err != nil {
+				t.Fatal(err)
+			}
+			worst = append(worst, slices.Min(rates)/1e9)
 		}
-		worst = append(worst, slices.Min(rates)/1e9)
+		t.Logf("seed %d: %.2f GB/s by one flow, %.2f by sixteen, %.2f times", seed, worst[0], worst[1], worst[1]/worst[0])
+		if worst[1] > 48.0/7*1.05 {
+			t.Errorf("the worst of all pairs has %.2f GB/s, more than its part", worst[1])
+		}
+		gains = append(gains, worst[1]/worst[0])
 	}
-	t.Logf("%.2f GB/s by one flow, %.2f by sixteen", worst[0], worst[1])
-	if gain := worst[1] / worst[0]; gain < 1.8 || gain > 2.5 || worst[1] > 48.0/7*1.05 {
-		t.Errorf("the worst pair has %.2f GB/s by one flow and %.2f by sixteen, %.2f times as much", worst[0], worst[1], gain)
+	slices.Sort(gains)
+	if gain := gains[len(gains)/2]; gain < 2 || gain > 2.6 {
+		t.Errorf("by sixteen flows the worst pair has %.2f times as much", gain)
+	}
+}
+
+// Halving and doubling between two racks of 1,024 ranks that sixteen wires join: the busiest wire has carried more than 1.2 times the mean of
+// its 1,024 flows, as hashes have it; where each pair sprays over all wires, the mean.
+func TestBusiestWire(t *testing.T) {
+	g := preset(t, "clos2", 2048, map[string]string{"hosts-per-rack": "128", "oversub": "64"})
+	s := build(t, g, plan.Variant{Algorithm: plan.HalvingDoubling}, schedule.AllReduce, 0)
+	for spread, want := range map[bool][2]float64{false: {1.2, 1.5}, true: {1, 1.0001}} {
+		flows := 1
+		if spread {
+			flows = 16
+		}
+		r := run(t, g, s, 64<<20, sim.Unverified(), sim.Slices(0), sim.Rounds(), sim.Routed(flows, topology.Choice{Seed: 1, Spread: spread}))
+		l := r.Layers[len(r.Layers)-1]
+		ratio := l.Most / l.Mean
+		t.Logf("spread %v: %d of %d wires used, the busiest %.3f times the mean", spread, l.Used, l.Wires, ratio)
+		if l.Used != 64 || ratio < want[0] || ratio > want[1] {
+			t.Errorf("spread %v: the busiest of %d wires has %.3f times the mean, want %v", spread, l.Used, ratio, want)
+		}
 	}
 }
 
