@@ -31,7 +31,7 @@ type carded struct {
 	takes  bool         // dma-bufs
 	deaf   bool         // does not store into them
 	prompt bool         // what it stores is seen at once
-	single bool         // links hold one frame at a time
+	single bool         // links hold one frame at a time, and take two places
 	astray bool         // hands out another place than it was given
 	known  atomic.Int64 // registrations
 	sent   atomic.Int64 // bytes out of dma-bufs
@@ -173,7 +173,12 @@ func (l *cardedLink) Caps() transport.Caps {
 	return caps
 }
 
-func (l *cardedLink) Expecting() int { return 8 }
+func (l *cardedLink) Expecting() int {
+	if l.e.t.single {
+		return 2
+	}
+	return 8
+}
 
 func (l *cardedLink) Expect(ahead int, h *transport.Header, place []byte) bool {
 	l.e.mu.Lock()
@@ -182,7 +187,7 @@ func (l *cardedLink) Expect(ahead int, h *transport.Header, place []byte) bool {
 	l.in.mu.Lock()
 	defer l.in.mu.Unlock()
 	frame := l.taken + uint64(ahead)
-	if !ok || l.e.t.deaf || ahead < 0 || ahead >= 8 || frame < l.in.posted || l.in.list[frame] != nil || int(h.Length) != len(place) {
+	if !ok || l.e.t.deaf || ahead < 0 || ahead >= l.Expecting() || frame < l.in.posted || l.in.list[frame] != nil || int(h.Length) != len(place) {
 		return false
 	}
 	cudatest.Card(place, cudatest.Wanted)
@@ -368,9 +373,9 @@ func TestLanding(t *testing.T) {
 	}
 	card := &carded{takes: true, single: true}
 	directGroup(t, library, card, false, func(m *cudabridge.Memory) buffer.Memory { return alone{m} }, func(ctx context.Context, d *deviceRank, rank int) error {
-		return d.once(ctx, deviceRole{Rank: rank, Size: 3}, schedule.ReduceScatter, buffer.Float32, buffer.Sum, 20_000, 0, true)
+		return d.once(ctx, deviceRole{Rank: rank, Size: 3}, schedule.ReduceScatter, buffer.Float32, buffer.Sum, 70_000, 0, true)
 	})
-	if stored := card.stored.Load(); stored < 3*80_000 {
+	if stored := card.stored.Load(); stored < 3*280_000 {
 		t.Errorf("%d bytes were stored into dma-bufs, want half of what was sent", stored)
 	}
 	noted(t)

@@ -311,3 +311,37 @@ func TestDirectReceiveFails(t *testing.T) {
 		})
 	}
 }
+
+// Memory that was forgotten is no place, and whoever has its key cannot write there any more.
+func TestForgotten(t *testing.T) {
+	n := newSoftNet()
+	n.dmabuf, n.readable, n.files = true, readable, mapped
+	g, a, b := newGroup(t, n, QueuePairs(1))
+	far := newFarMemory(t, 1<<16)
+	before := bytes.Clone(far.content)
+	way, err := g.Endpoints[1].(transport.DeviceEndpoint).RegisterDevice(far.DeviceMemory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sendAndCheck(t, g, a, b, far.content[:10], far.content[:10])
+	to := b.(transport.ExpectingLink)
+	h := transport.Header{Kind: transport.Data, Length: 1 << 15}
+	if err := transporttest.Await(g.Bells[1], "a place", func() bool { return to.Expecting() > 0 && to.Expect(0, &h, far.place[:h.Length]) }); err != nil {
+		t.Fatal(err)
+	}
+	awaitOffer(t, g, a, b)
+	if err := way.Forget(); err != nil {
+		t.Fatal(err)
+	}
+	if to.Expect(1, &h, far.place[h.Length:]) {
+		t.Error("a place in memory that was forgotten was taken")
+	}
+	post(t, g, a, &h, make([]byte, h.Length))
+	err = awaitEnd(t, g, 0, a)
+	if failed, ok := errors.AsType[*CompletionError](err); !ok || failed.Status != StatusRemoteAccess {
+		t.Errorf("got %v, want a remote access error", err)
+	}
+	if !bytes.Equal(far.content, before) {
+		t.Error("the memory has been written to")
+	}
+}

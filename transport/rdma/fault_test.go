@@ -15,7 +15,7 @@ import (
 var testLink = transport.LinkID{Comm: 4, Channel: 2}
 
 // sendAndCheck passes a frame, whose content is want.
-func sendAndCheck(t *testing.T, g *transporttest.Group, a, b transport.Link, payload, want []byte) {
+func sendAndCheck(t testing.TB, g *transporttest.Group, a, b transport.Link, payload, want []byte) {
 	t.Helper()
 	h := transport.Header{Kind: transport.Data, Length: uint32(len(payload))}
 	var ok bool
@@ -42,7 +42,7 @@ func awaitEnd(t *testing.T, g *transporttest.Group, rank int, l transport.Link) 
 }
 
 // newGroup makes two ranks on a stand-in network, or with none on verbs.
-func newGroup(t *testing.T, n *softNet, options ...Option) (g *transporttest.Group, a, b transport.Link) {
+func newGroup(t testing.TB, n *softNet, options ...Option) (g *transporttest.Group, a, b transport.Link) {
 	t.Helper()
 	id := newIdentity(t)
 	if n != nil {

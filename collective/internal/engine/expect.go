@@ -18,8 +18,8 @@ import (
 // In an operation on Config.Memory the places lie there, and are given once its stream has come so far. What is to be reduced has
 // places, too, in memory of the engine's own (see landing.go), which nothing else uses.
 
-// minExpected is the shortest payload, in bytes, for which that is thought to pay, by estimate: a place costs a message and half a
-// microsecond, a copy of this much two.
+// minExpected is the shortest payload, in bytes, that is given a place, which costs a message: on the stand-in of transport/rdma, whose
+// BENCHMARKS have the figures, and on software RoCE messages of 16 and 32 KiB take as long either way, longer ones less or as long.
 const minExpected = 16 << 10
 
 // awaited are the receives of one link in a script.
