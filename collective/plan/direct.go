@@ -8,22 +8,37 @@ import (
 // direct speaks to every peer at once. A two-shot all-reduce gives each rank its own block from all peers, in one
 // n-ary reduction, and then everybody the reduced blocks; a one-shot gives everybody everything and every rank
 // reduces it all, in the order of ranks, so that all have the same bits.
+//
+// Apart, the reduced blocks of a two-shot all-reduce have a channel of their own. In one channel the first of them would
+// go out behind the last of what is to be reduced, when it has long left the caches; so each slice follows its reduction.
 type direct struct {
 	n       int
 	coll    schedule.Collective
 	root    topology.Rank
 	oneShot bool
+	apart   bool
 }
 
-func newDirect(coll schedule.Collective, root topology.Rank, n int, oneShot bool) schedule.Schedule {
+// mayBeApart reports whether the reduced blocks of n ranks get a channel of their own. Two ranks gain nothing, and beyond a limit
+// the links, one more between every two ranks, are not worth it.
+func mayBeApart(n int) bool { return 3 <= n && n <= 64 }
+
+func newDirect(coll schedule.Collective, root topology.Rank, n int, oneShot, apart bool) schedule.Schedule {
 	if n == 1 {
 		return alone{coll}
 	}
-	return &direct{n: n, coll: coll, root: root, oneShot: oneShot && (coll == schedule.AllReduce || coll == schedule.Barrier)}
+	oneShot = oneShot && (coll == schedule.AllReduce || coll == schedule.Barrier)
+	return &direct{n: n, coll: coll, root: root, oneShot: oneShot, apart: apart && !oneShot && coll == schedule.AllReduce && mayBeApart(n)}
 }
 
-func (s *direct) Ranks() int    { return s.n }
-func (s *direct) Channels() int { return 1 }
+func (s *direct) Ranks() int { return s.n }
+
+func (s *direct) Channels() int {
+	if s.apart {
+		return 2
+	}
+	return 1
+}
 
 func (s *direct) Layout() schedule.Layout {
 	if s.oneShot || s.coll.Rooted() {
@@ -40,7 +55,12 @@ func (s *direct) At(r topology.Rank, l schedule.Lane, i int) (schedule.Op, bool)
 	rounds := s.n - 1
 	j := i % rounds
 	phase := i / rounds
-	if s.coll == schedule.AllGather {
+	switch {
+	case s.apart && phase > 0:
+		return schedule.Op{}, false
+	case s.apart:
+		phase = int(l.Channel())
+	case s.coll == schedule.AllGather:
 		phase++
 	}
 	own := int(r)
@@ -69,7 +89,7 @@ func (s *direct) At(r topology.Rank, l schedule.Lane, i int) (schedule.Op, bool)
 	case phase == 1 && gather && s.coll == schedule.AllGather:
 		op.Kind, op.Src = schedule.Send, schedule.Input(own)
 	case phase == 1 && gather:
-		op.Kind, op.Src, op.After = schedule.Send, schedule.Output(own), schedule.At(l.Opposite(), rounds-1)
+		op.Kind, op.Src, op.After = schedule.Send, schedule.Output(own), schedule.At(schedule.InLane(0), rounds-1)
 	case phase == 2 && s.coll == schedule.AllGather && !l.In() && j == 0:
 		return schedule.Op{Kind: schedule.Copy, Src: schedule.Input(own), Dst: schedule.Output(own), N: 1}, true
 	default:

@@ -216,7 +216,7 @@ func (p *Planner) build(v Variant, req Request) (schedule.Schedule, error) {
 	case HalvingDoubling:
 		return newHalving(req.Collective, req.Root, n, p.order()), nil
 	case Direct:
-		return newDirect(req.Collective, req.Root, n, v.OneShot), nil
+		return newDirect(req.Collective, req.Root, n, v.OneShot, p.g.Hosts() == 1), nil
 	case Hierarchical:
 		return p.hierarchy(v.Between, req)
 	}
@@ -241,7 +241,7 @@ func (p *Planner) hierarchy(between Algorithm, req Request) (schedule.Schedule, 
 			case HalvingDoubling:
 				return newHalving(req.Collective, root, hosts, order{})
 			case Direct:
-				return newDirect(req.Collective, root, hosts, false)
+				return newDirect(req.Collective, root, hosts, false, false)
 			}
 			return newRing(req.Collective, root, hosts, order{})
 		}), nil
@@ -254,7 +254,7 @@ func (p *Planner) hierarchy(between Algorithm, req Request) (schedule.Schedule, 
 		case HalvingDoubling:
 			s = newHalving(schedule.AllReduce, 0, hosts, order{})
 		case Direct:
-			s = newDirect(schedule.AllReduce, 0, hosts, false)
+			s = newDirect(schedule.AllReduce, 0, hosts, false, false)
 		default:
 			s = newRing(schedule.AllReduce, 0, hosts, order{})
 		}

@@ -7,69 +7,73 @@ import "github.com/ringtree/ringtree/topology"
 // store the result where it belongs, in place of the message: the peer has read the old contents by then, as part of the
 // reduction.
 type Answer struct {
-	Send, Recv int // operations of this rank's out and in lane
+	Send, Recv Ref // operations of this rank
 }
 
-// Answers returns the answers that rank r gets on a channel, in the order of Recv. A chunk that any other operation of the rank
+// Answers returns the answers that rank r gets, in the order of Recv. A chunk that any other operation of the rank
 // touches has none, so nothing but the send and the receive need be in order, and they are.
-func Answers(s Schedule, r topology.Rank, c Channel) []Answer {
-	out, in := OutLane(c), InLane(c)
-	type use struct{ send, touches int }
-	uses := make(map[int]use)
-	touch := func(chunk Chunk, n uint32, send int) {
-		for i := range int(n) {
-			u := uses[chunk.Index()+i]
-			u.touches++
-			u.send = send
-			uses[chunk.Index()+i] = u
-		}
+func Answers(s Schedule, r topology.Rank) []Answer {
+	type use struct {
+		send           Ref // the latest
+		touches, recvs int
 	}
+	uses := make(map[int]use)
 	for l := range Lane(2 * s.Channels()) {
 		for i := 0; ; i++ {
 			op, ok := s.At(r, l, i)
 			if !ok {
 				break
 			}
+			chunk := op.Dst
 			if op.reads() {
-				send := -1
-				if l == out && op.Kind == Send && !op.Eager && op.N == 1 && !op.Src.IsOutput() {
-					send = i
-				}
-				touch(op.Src, op.N, send)
+				chunk = op.Src // an operation that does both has one chunk
 			}
-			if op.writes() && (op.Kind != Recv || l != in) {
-				touch(op.Dst, op.N, -1)
+			for k := range int(op.N) {
+				u := uses[chunk.Index()+k]
+				switch {
+				case op.Kind == Recv:
+					u.recvs++
+				case op.Kind == Send && !op.Eager && op.N == 1 && !op.Src.IsOutput():
+					u.send = At(l, i)
+					fallthrough
+				default:
+					u.touches++
+				}
+				uses[chunk.Index()+k] = u
 			}
 		}
 	}
 	var answers []Answer
-	for i := 0; ; i++ {
-		op, ok := s.At(r, in, i)
-		if !ok {
-			return answers
+	for c := range Channel(s.Channels()) {
+		in := InLane(c)
+		for i := 0; ; i++ {
+			op, ok := s.At(r, in, i)
+			if !ok {
+				break
+			}
+			if op.Kind != Recv || op.N != 1 {
+				continue
+			}
+			u := uses[op.Dst.Index()]
+			out, k, sends := u.send.Get()
+			if u.touches != 1 || u.recvs != 1 || !sends {
+				continue
+			}
+			send, _ := s.At(r, out, k)
+			if send.Peer == op.Peer && Reply(s, op.Peer, out.Opposite(), int(send.Match)) == At(in.Opposite(), int(op.Match)) {
+				answers = append(answers, Answer{u.send, At(in, i)})
+			}
 		}
-		if op.Kind != Recv || op.N != 1 {
-			continue
-		}
-		u, ok := uses[op.Dst.Index()]
-		if !ok || u.touches != 1 || u.send < 0 {
-			continue
-		}
-		send, _ := s.At(r, out, u.send)
-		if send.Peer != op.Peer || Reply(s, op.Peer, c, int(send.Match)) != int(op.Match) {
-			continue
-		}
-		answers = append(answers, Answer{Send: u.send, Recv: i})
 	}
+	return answers
 }
 
-// Reply returns the operation of rank r's out lane that sends the result of reduction i of its in lane to the peer of that
-// reduction, or -1 when there is none.
-func Reply(s Schedule, r topology.Rank, c Channel, i int) int {
-	out, in := OutLane(c), InLane(c)
+// Reply returns the operation of rank r that sends the result of reduction i of an in lane to the peer of that
+// reduction, or none.
+func Reply(s Schedule, r topology.Rank, in Lane, i int) Ref {
 	op, ok := s.At(r, in, i)
 	if !ok || op.Kind != RecvReduce || !op.Final || op.N != 1 {
-		return -1
+		return Ref{}
 	}
 	last := i // of the unit
 	for {
@@ -80,13 +84,16 @@ func Reply(s Schedule, r topology.Rank, c Channel, i int) int {
 		last++
 	}
 	after := At(in, last)
-	for k := 0; ; k++ {
-		send, ok := s.At(r, out, k)
-		switch {
-		case !ok:
-			return -1
-		case send.Kind == Send && send.Peer == op.Peer && send.Src == op.Dst && send.N == 1 && send.After == after && !send.Eager:
-			return k
+	for c := range Channel(s.Channels()) {
+		for k := 0; ; k++ {
+			send, ok := s.At(r, OutLane(c), k)
+			if !ok {
+				break
+			}
+			if send.Kind == Send && send.Peer == op.Peer && send.Src == op.Dst && send.N == 1 && send.After == after && !send.Eager {
+				return At(OutLane(c), k)
+			}
 		}
 	}
+	return Ref{}
 }

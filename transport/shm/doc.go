@@ -16,6 +16,9 @@
 // sets a word in the segment while it may, and looks only then whether the sender has failed the link; the sender fails
 // the link first and then looks at the word. So one of them sees the other.
 //
+// An endpoint with several peers uses a quarter of each staging area: n ranks have n(n-1) of them for a channel, and what is
+// staged should be read out of a cache.
+//
 // Inline and staged frames are completed at once, frames by reference when the receiver has released them.
 // Memory of Endpoint.Alloc is a memfd of its own that peers map when they learn of it, so a payload in it is
 // never copied. The data path takes no lock, makes no system call unless the peer sleeps, and allocates

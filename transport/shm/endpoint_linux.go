@@ -40,6 +40,7 @@ type endpoint struct {
 	done       chan struct{} // closed when Close is through
 
 	regions atomic.Pointer[[]*region] // by address; copied when it changes
+	stage   atomic.Uint64             // how much of their staging areas links use
 
 	mu         sync.Mutex
 	closed     bool
@@ -54,6 +55,7 @@ func listen(group string, rank int, b transport.Bell, release func()) (transport
 		group: sha256.Sum256([]byte(group)), rank: rank, bell: b, release: release,
 		peers: make(map[string]*peer), conns: make(map[*net.UnixConn]bool), done: make(chan struct{}),
 	}
+	e.stage.Store(stageSize)
 	var err error
 	if e.listener, e.addr, err = listenRandom(); err != nil {
 		return nil, fmt.Errorf("shm: listen: %w: %w", transport.ErrNotSupported, err)
@@ -143,6 +145,9 @@ func (e *endpoint) peer(addr string) *peer {
 			early: make(map[transport.LinkID]bool),
 		}
 		e.peers[addr] = p
+		if len(e.peers) > 1 {
+			e.stage.Store(sharedStage)
+		}
 	}
 	return p
 }
@@ -192,7 +197,7 @@ func (e *endpoint) open(to transport.Peer, id transport.LinkID, out *segment, fd
 		go p.dial()
 	}
 	p.enqueue(message{kind: msgSegment, id: id}, fd)
-	l := &link{endpoint: e, peer: p, id: id, rank: to.Rank, out: out}
+	l := &link{endpoint: e, peer: p, id: id, rank: to.Rank, out: out, area: e.stage.Load()}
 	if in := p.pending[id]; in != nil {
 		delete(p.pending, id)
 		l.arrived = true

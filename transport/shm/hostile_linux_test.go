@@ -35,8 +35,9 @@ func newWire(tb testing.TB) *wire {
 		s.acquire() // one user is the sender, one the receiver
 		segments[i] = s
 		e := &endpoint{bell: transport.NewBell(), peers: make(map[string]*peer)}
+		e.stage.Store(stageSize)
 		p := e.peer("peer")
-		ends[i] = &link{endpoint: e, peer: p, rank: 1 - i, id: testID, out: s}
+		ends[i] = &link{endpoint: e, peer: p, rank: 1 - i, id: testID, out: s, area: stageSize}
 	}
 	ends[0].attach(segments[1])
 	ends[1].attach(segments[0])

@@ -285,3 +285,47 @@ func TestClosedBeforeSegment(t *testing.T) {
 		}
 	}
 }
+
+// A link uses all of its staging area while its endpoint has one peer, and the part that is set for several from when it is
+// next empty; a frame of the longest payload goes either way.
+func TestStageShrinks(t *testing.T) {
+	w := newWire(t)
+	h := &transport.Header{Kind: transport.Data, Length: 100_000}
+	fill := func() (n int) {
+		t.Helper()
+		for {
+			ok, err := w.a.Post(h, make([]byte, h.Length))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !ok {
+				return n
+			}
+			n++
+		}
+	}
+	drain := func() {
+		t.Helper()
+		for w.b.taken < w.a.posted {
+			f, err := w.b.Poll()
+			if err != nil || f == nil || len(f.Payload) != int(h.Length) {
+				t.Fatalf("got frame %+v, %v, want %d bytes", f, err, h.Length)
+			}
+			w.b.Release()
+		}
+	}
+	if n := fill(); n != stageSize/100_000 {
+		t.Errorf("%d frames with one peer, want %d", n, stageSize/100_000)
+	}
+	w.a.endpoint.peer("another")
+	drain()
+	if n := fill(); n != sharedStage/100_000 {
+		t.Errorf("%d frames with two peers, want %d", n, sharedStage/100_000)
+	}
+	drain()
+	h.Length = transport.MaxPayload
+	if n := fill(); n != 1 {
+		t.Errorf("%d frames of the longest payload, want 1", n)
+	}
+	drain()
+}

@@ -41,6 +41,7 @@ type link struct {
 	completed uint64
 	byRef     [window]bool   // frame lies in memory of Alloc
 	stageEnd  [window]uint64 // head behind the frame
+	area      uint64         // bytes of the staging area that are in use
 	head      uint64         // staging area: bytes taken since it was last empty
 	tail      uint64         // and given back
 	regions   *[]*region     // the table in which lastOut was found
@@ -175,12 +176,12 @@ func (l *link) stage(n int) (offset uint64, ok bool, err error) {
 	// Whole cache lines, so that two frames share none.
 	size := (uint64(n) + 63) &^ 63
 	for {
-		offset = l.head % stageSize
+		offset = l.head % l.area
 		skip := uint64(0)
-		if offset+size > stageSize {
-			skip, offset = stageSize-offset, 0
+		if offset+size > l.area {
+			skip, offset = l.area-offset, 0
 		}
-		if l.head+skip+size-l.tail <= stageSize {
+		if l.head+skip+size-l.tail <= l.area {
 			l.head += skip + size
 			return offset, true, nil
 		}
@@ -203,6 +204,7 @@ func (l *link) refresh() error {
 	}
 	if n == l.posted {
 		l.head, l.tail = 0, 0 // start again where the cache is warm
+		l.area = l.endpoint.stage.Load()
 	}
 	return nil
 }

@@ -34,6 +34,12 @@ const (
 	segmentSize = offStage + stageSize
 )
 
+// sharedStage is how much of the staging area of a link is used where an endpoint has several peers. Every link of every
+// rank cycles through its area, so all of them together should stay in a last-level cache. It takes the longest payload.
+const sharedStage = stageSize / 4
+
+var _ [sharedStage - transport.MaxPayload]struct{}
+
 // The layout of a descriptor. A message of up to 8 bytes ends with the first cache line.
 //
 //	offset  bytes

@@ -44,8 +44,8 @@ func NewBell() (transport.Bell, error) { return newBell() }
 // Name returns "shm".
 func (t *Transport) Name() string { return "shm" }
 
-// Caps returns the host scope, by reference, with a window of 32 frames (of which four, if they are large and
-// must be staged).
+// Caps returns the host scope, by reference, with a window of 32 frames (of the longest, if they must be staged, four, or one
+// where the endpoint has several peers).
 func (t *Transport) Caps() transport.Caps { return caps }
 
 // NewBell returns a futex bell.

@@ -286,11 +286,11 @@ func (e *Engine) send(sc *Script, m *Operands, l schedule.Lane, st schedule.Step
 	h := &e.head
 	*h = sc.head
 	h.Seq, h.Channel, h.Step, h.Slice, h.Length = e.now.stamp, uint16(l.Channel()), uint32(st.First), uint32(st.Slice), uint32(len(data))
-	if sc.placing != nil && l == schedule.OutLane(0) {
-		if e.hasPlaced(sc, st.First, st.Slice) {
+	if sc.placing != nil {
+		if e.hasPlaced(sc, l, st.First, st.Slice) {
 			h.Kind, data = transport.Placed, nil
 		} else {
-			e.offer(sc, m, c, st.First, st.Slice, lo, hi)
+			e.offer(sc, m, c, l, st.First, st.Slice, lo, hi)
 		}
 	}
 	ok, err := c.Post(h, data)
@@ -424,8 +424,8 @@ func (e *Engine) reduce(sc *Script, m *Operands, l schedule.Lane, st schedule.St
 		}
 		e.waiter.ranks = ranks
 	}
-	if sc.placing != nil && l == schedule.InLane(0) {
-		if answers := e.answerable(sc, st); len(answers) > 0 {
+	if sc.placing != nil {
+		if answers := e.answerable(sc, l, st); len(answers) > 0 {
 			e.reduceAndPlace(sc, dst, own, answers, op.Final && m.Finish)
 			return
 		}

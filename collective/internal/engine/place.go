@@ -19,38 +19,53 @@ const placeBlock = 16 << 10
 
 // placing is what a script knows of the answers in its program.
 type placing struct {
-	into   []int32 // by operation of the out lane: the receive into whose chunk the answer may be stored, or -1
-	reply  []int32 // by operation of the in lane: the send that the answer takes the place of, or -1
-	sends  []int32 // by operation of the out lane: which reply it is, or -1
-	recvs  []int32 // by operation of the in lane: which answer it is, or -1
-	slices int     // of every one of them
-	counts [2]int  // of replies and answers
+	marks   [][]mark         // by lane and operation
+	answers []schedule.Chunk // that this rank gets: where they are stored
+	replies int              // that it gives
+	slices  int              // of every one of them
 }
 
-// placingOf looks for the answers of sc's program, if there is one and some link can place. Channels but the first have
-// none.
+// A mark says what an operation has to do with answers and replies, by number, -1: nothing. A send offers memory for an answer, or is
+// a reply. A receive may be an answer, and a reduction may give a reply.
+type mark struct{ answer, reply int32 }
+
+// placingOf looks for the answers of sc's program, if there is one and some link can place.
 func (e *Engine) placingOf(sc *Script, p *schedule.Program) *placing {
-	out, in := schedule.OutLane(0), schedule.InLane(0)
 	able := false
-	for _, c := range sc.conns[out] {
-		able = able || c != nil && c.places
+	for _, conns := range sc.conns {
+		for _, c := range conns {
+			able = able || c != nil && c.places
+		}
 	}
 	if !able {
 		return nil
 	}
-	none := func(n int) []int32 { return slices.Repeat([]int32{-1}, n) }
-	pl := &placing{into: none(p.Len(out)), reply: none(p.Len(in)), sends: none(p.Len(out)), recvs: none(p.Len(in)), slices: sc.slicing.Count(1)}
-	for i, a := range schedule.Answers(p, e.rank, 0) {
-		pl.into[a.Send], pl.recvs[a.Recv] = int32(a.Recv), int32(i)
-		pl.counts[1]++
+	pl := &placing{marks: make([][]mark, len(sc.conns)), slices: sc.slicing.Count(1)}
+	for l := range pl.marks {
+		pl.marks[l] = slices.Repeat([]mark{{-1, -1}}, p.Len(schedule.Lane(l)))
 	}
-	for i := range pl.reply {
-		if k := schedule.Reply(p, e.rank, 0, i); k >= 0 {
-			pl.reply[i], pl.sends[k] = int32(k), int32(pl.counts[0])
-			pl.counts[0]++
+	at := func(r schedule.Ref) *mark {
+		l, i, _ := r.Get()
+		return &pl.marks[l][i]
+	}
+	for _, a := range schedule.Answers(p, e.rank) {
+		l, i, _ := a.Recv.Get()
+		op, _ := p.At(e.rank, l, i)
+		at(a.Send).answer, at(a.Recv).answer = int32(len(pl.answers)), int32(len(pl.answers))
+		pl.answers = append(pl.answers, op.Dst)
+	}
+	for l := range pl.marks {
+		for i := range pl.marks[l] {
+			if !schedule.Lane(l).In() {
+				continue
+			}
+			if k := schedule.Reply(p, e.rank, schedule.Lane(l), i); k != (schedule.Ref{}) {
+				pl.marks[l][i].reply, at(k).reply = int32(pl.replies), int32(pl.replies)
+				pl.replies++
+			}
 		}
 	}
-	if pl.counts == [2]int{} {
+	if len(pl.answers) == 0 && pl.replies == 0 {
 		return nil
 	}
 	return pl
@@ -63,7 +78,7 @@ func (e *Engine) beginPlacing(sc *Script) {
 		return
 	}
 	for i, bits := range []*[]bool{&e.placed, &e.offered} {
-		n := pl.counts[i] * pl.slices
+		n := [2]int{pl.replies, len(pl.answers)}[i] * pl.slices
 		if cap(*bits) < n {
 			*bits = make([]bool, n)
 		}
@@ -72,14 +87,12 @@ func (e *Engine) beginPlacing(sc *Script) {
 	}
 }
 
-// offer makes the offer that goes with slice k of send i, of elements lo to hi.
-func (e *Engine) offer(sc *Script, m *Operands, c *conn, i, k, lo, hi int) {
-	recv := sc.placing.into[i]
-	if recv < 0 || !c.places {
-		return
+// offer makes the offer that goes with slice k of send i of a lane, of elements lo to hi.
+func (e *Engine) offer(sc *Script, m *Operands, c *conn, l schedule.Lane, i, k, lo, hi int) {
+	pl := sc.placing
+	if a := pl.marks[l][i].answer; a >= 0 && c.places {
+		e.offered[int(a)*pl.slices+k] = c.Offer(m.span(pl.answers[a], lo, hi, sc.size))
 	}
-	op, _ := sc.sched.At(e.rank, schedule.InLane(0), int(recv))
-	e.offered[int(sc.placing.recvs[recv])*sc.placing.slices+k] = c.Offer(m.span(op.Dst, lo, hi, sc.size))
 }
 
 // largeOperation is how many bytes of input and output the ranks have together, at least, when what nobody has read before is
@@ -93,12 +106,12 @@ type answer struct {
 }
 
 // answerable returns those that the frames of a joint reduction offer.
-func (e *Engine) answerable(sc *Script, st schedule.Step) []answer {
+func (e *Engine) answerable(sc *Script, l schedule.Lane, st schedule.Step) []answer {
 	e.answers = e.answers[:0]
 	for j, f := range e.frames {
-		if k := sc.placing.reply[st.First+j]; k >= 0 && len(f.Into) > 0 {
+		if r := sc.placing.marks[l][st.First+j].reply; r >= 0 && len(f.Into) > 0 {
 			e.answers = append(e.answers, answer{f.Into, unsafe.SliceData(f.Into) != unsafe.SliceData(f.Payload)})
-			e.placed[int(sc.placing.sends[k])*sc.placing.slices+st.Slice] = true
+			e.placed[int(r)*sc.placing.slices+st.Slice] = true
 		}
 	}
 	return e.answers
@@ -145,17 +158,18 @@ func (e *Engine) reduceAndPlace(sc *Script, dst, own []byte, answers []answer, f
 	e.parts = parts
 }
 
-// isPlaced reports whether slice k of receive i may be a frame of kind Placed: its memory was offered.
+// isPlaced reports whether slice k of receive i of a lane may be a frame of kind Placed: its memory was offered.
 func (e *Engine) isPlaced(sc *Script, l schedule.Lane, i, k int) bool {
-	if sc.placing == nil || l != schedule.InLane(0) || sc.placing.recvs[i] < 0 {
+	if sc.placing == nil {
 		return false
 	}
-	return e.offered[int(sc.placing.recvs[i])*sc.placing.slices+k]
+	a := sc.placing.marks[l][i].answer
+	return a >= 0 && e.offered[int(a)*sc.placing.slices+k]
 }
 
-// hasPlaced reports whether the data of slice k of send i is stored with the peer already.
-func (e *Engine) hasPlaced(sc *Script, i, k int) bool {
-	r := sc.placing.sends[i]
+// hasPlaced reports whether the data of slice k of send i of a lane is stored with the peer already.
+func (e *Engine) hasPlaced(sc *Script, l schedule.Lane, i, k int) bool {
+	r := sc.placing.marks[l][i].reply
 	return r >= 0 && e.placed[int(r)*sc.placing.slices+k]
 }
 
