@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// bulkBytes is how much a connection takes from the bulk at once: a frame as the planner cuts them, so that no connection keeps what another
-// one could send sooner.
+// bulkBytes is how much a connection takes from the bulk at once when little is left: a frame as the planner cuts them, so that no connection keeps
+// what another one could send sooner. While there is plenty for all it takes more, and waits less often for the next.
 const bulkBytes = 128 << 10
 
 // A bulk is the queue of large frames to a peer, of those connections that have to be waited for. Whichever has room first takes the next one:
@@ -17,6 +17,7 @@ type bulk struct {
 
 	mu     sync.Mutex
 	frames []entry
+	bytes  int // in frames
 	out    int // frames in the queue or being written
 	since  time.Time
 	work   work
@@ -36,23 +37,26 @@ func (b *bulk) add(e entry) {
 	}
 	b.out++
 	b.frames = append(b.frames, e)
+	b.bytes += e.size
 	b.waiting.Store(int64(len(b.frames)))
 }
 
-// take appends the next frames to batch.
-func (b *bulk) take(batch []entry) []entry {
+// take appends the next frames to batch, for one of so many connections.
+func (b *bulk) take(batch []entry, conns int) []entry {
 	if b.waiting.Load() == 0 {
 		return batch
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n, bytes := 0, 0
-	for n < len(b.frames) && n < writeSegments/2 && (n == 0 || bytes+b.frames[n].size <= bulkBytes) {
+	most := min(max(b.bytes/(2*conns), bulkBytes), writeBytes)
+	for n < len(b.frames) && n < writeSegments/2 && (n == 0 || bytes+b.frames[n].size <= most) {
 		bytes += b.frames[n].size
 		n++
 	}
 	batch = append(batch, b.frames[:n]...)
 	b.frames = dequeue(b.frames, n)
+	b.bytes -= bytes
 	b.waiting.Store(int64(len(b.frames)))
 	return batch
 }
@@ -82,6 +86,6 @@ func (b *bulk) done() work {
 func (b *bulk) clear() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.frames = nil
+	b.frames, b.bytes = nil, 0
 	b.waiting.Store(0)
 }

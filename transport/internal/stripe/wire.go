@@ -197,7 +197,7 @@ func (w *wire) next() (bye uint32, more bool) {
 		w.frames = dequeue(w.frames, n)
 		return 0, true
 	case w.shares():
-		if w.batch = w.peer.bulk.take(w.batch[:0]); len(w.batch) > 0 {
+		if w.batch = w.peer.bulk.take(w.batch[:0], int(w.peer.width.Load())); len(w.batch) > 0 {
 			w.orders = w.orders[:0]
 			return 0, true
 		}
