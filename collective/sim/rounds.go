@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math"
+	"slices"
 
 	"github.com/ringtree/ringtree/topology"
 )
@@ -17,11 +18,19 @@ type rounds struct {
 	known  map[uint64]*outcome
 	kept   int       // bytes in known
 	load   []float64 // by wire: bytes of the rounds that are over
+	inStep bool      // it was a lockstep
 
-	// Of the transfers of a round: their wires, by part, and the rates of their flows.
-	wires [][]topology.WireID
-	ends  []int32 // by transfer, in wires of its part
-	flows []float64
+	routes routes
+	// What the wires carried in a round.
+	wires []topology.WireID
+	bytes []float64
+}
+
+// routes are those of the transfers of a round.
+type routes struct {
+	wires [][]topology.WireID // by part
+	ends  []int32             // by transfer, in wires of its part
+	flows []float64           // rates
 }
 
 // An outcome is the rates of a round, kept because later rounds often have the same transfers: halving-doubling goes back the way that it
@@ -41,6 +50,9 @@ const keepOutcomes = 128 << 20
 func (x *stepper) byRounds() {
 	r := x.rounds
 	r.load = make([]float64, len(x.traffic.wires))
+	if l := newLockstep(x); l != nil && l.run() {
+		r.events, r.inStep = nil, true
+	}
 	done := 0
 	for x.err == nil && (len(r.events) > 0 || len(r.held) > 0) {
 		x.batch = r.events
@@ -113,62 +125,78 @@ func (r *rounds) key(t *traffic) uint64 {
 // solveRound routes the transfers of a round, and gives them their rates; that of one that takes no time is infinite.
 func (x *stepper) solveRound(key uint64) {
 	r, t := x.rounds, x.traffic
-	x.routeRound()
-	for _, slot := range r.starts {
-		m := &t.transfers[slot]
+	x.routeAll(t.fabric, &r.routes, r.starts, partsOf(len(r.starts), routePart))
+	t.together(r.starts)
+	r.wires, r.bytes = t.unload(r.wires[:0], r.bytes[:0])
+	for i, w := range r.wires {
+		r.load[w] += r.bytes[i]
+	}
+	r.keep(x, key)
+}
+
+// together gives transfers the rates that they have when all of them are under way at once, and takes them off again with all that they carry;
+// the rate of one that takes no time is infinite.
+func (f *fabric) together(slots []int32) {
+	for _, slot := range slots {
+		m := &f.transfers[slot]
 		if m.at == gone {
 			continue
 		}
 		if m.rate = math.Inf(1); m.bytes > 0 && (len(m.wires) > 0 || !math.IsInf(m.most, 1)) {
-			t.add(slot)
+			f.add(slot)
 		}
 	}
-	if len(t.active) > 0 {
-		t.solve()
+	if len(f.active) > 0 {
+		f.solve()
 	}
-	for _, slot := range t.active {
-		m := &t.transfers[slot]
-		t.leave(m)
+	for _, slot := range f.active {
+		m := &f.transfers[slot]
+		f.leave(m)
 		m.at = -1
 	}
-	t.active = t.active[:0]
+	f.active = f.active[:0]
+}
+
+// unload appends which wires have carried something, and how many bytes, and takes that from them.
+func (f *fabric) unload(wires []topology.WireID, bytes []float64) ([]topology.WireID, []float64) {
 	used := 0
-	for w := range t.wires {
-		if t.wires[w].load != 0 {
+	for w := range f.wires {
+		if f.wires[w].load != 0 {
 			used++
 		}
 	}
-	o := r.keep(x, key, used)
-	for w := range t.wires {
-		if bytes := t.wires[w].load; bytes != 0 {
-			r.load[w] += bytes
-			if o != nil {
-				o.wires, o.load = append(o.wires, topology.WireID(w)), append(o.load, bytes)
-			}
-			t.wires[w].load = 0
+	wires, bytes = slices.Grow(wires, used), slices.Grow(bytes, used)
+	for w := range f.wires {
+		if x := &f.wires[w]; x.load != 0 {
+			wires, bytes = append(wires, topology.WireID(w)), append(bytes, x.load)
+			x.load = 0
 		}
 	}
+	return wires, bytes
+}
+
+// another returns a fabric of the same wires without transfers.
+func (f *fabric) another() *fabric {
+	return &fabric{net: f.net, choice: f.choice, k: f.k, wires: slices.Clone(f.wires), layer: f.layer, capacity: f.capacity}
 }
 
 // routePart is how many transfers are worth a goroutine of their own, while they are routed.
 const routePart = 1 << 10
 
-// routeRound finds the wires of the transfers of a round, all processors at once.
-func (x *stepper) routeRound() {
-	r, t := x.rounds, x.traffic
-	n := len(r.starts)
-	parts := partsOf(n, routePart)
+// routeAll finds the wires of transfers, in so many parts at once.
+func (x *stepper) routeAll(f *fabric, r *routes, slots []int32, parts int) {
+	n := len(slots)
 	for len(r.wires) < parts {
 		r.wires = append(r.wires, nil)
 	}
-	r.ends, r.flows = grown(r.ends, n), grown(r.flows, n*t.k)
+	r.ends, r.flows = grown(r.ends, n), grown(r.flows, n*f.k)
 	inParts(parts, func(part int) {
 		wires := r.wires[part][:0]
 		lo, hi := part*n/parts, (part+1)*n/parts
 		for i := lo; i < hi; i++ {
-			m := &t.transfers[r.starts[i]]
+			m := &f.transfers[slots[i]]
 			var ok bool
-			if wires, ok = t.trace(wires, x.f.Of(m.from), x.f.Of(m.e.rank)); !ok {
+			if wires, ok = f.trace(wires, x.f.Of(m.from), x.f.Of(m.e.rank)); !ok {
 				m.at = gone
 			}
 			r.ends[i] = int32(len(wires))
@@ -176,21 +204,21 @@ func (x *stepper) routeRound() {
 		r.wires[part] = wires
 		begin := int32(0)
 		for i := lo; i < hi; i++ {
-			m, end := &t.transfers[r.starts[i]], r.ends[i]
-			m.wires, m.flows = wires[begin:end:end], r.flows[i*t.k:(i+1)*t.k:(i+1)*t.k]
+			m, end := &f.transfers[slots[i]], r.ends[i]
+			m.wires, m.flows = wires[begin:end:end], r.flows[i*f.k:(i+1)*f.k:(i+1)*f.k]
 			m.most = x.bounded(m, m.from, x.m.classes[m.e.class].most(x.cfg))
 			begin = end
 		}
 	})
 }
 
-// keep keeps the outcome of a round, with room for so many wires, or returns nil where there is no room, a rank has two transfers, or one
-// has no way or may have less than its wires.
-func (r *rounds) keep(x *stepper, key uint64, used int) *outcome {
+// keep keeps the outcome of a round, unless there is no room, a rank has two transfers, or one has no way or may have less than its
+// wires.
+func (r *rounds) keep(x *stepper, key uint64) {
 	t, n, ranks := x.traffic, len(r.starts), x.f.Ranks()
-	size := 4*ranks + 20*n + 12*used
+	size := 4*ranks + 20*n + 12*len(r.wires)
 	if x.cfg.slow != nil || r.known[key] != nil || r.kept+size > keepOutcomes {
-		return nil
+		return
 	}
 	o := &outcome{at: make([]int32, ranks), to: make([]int32, n), bytes: make([]int64, n), rate: make([]float64, n)}
 	for i := range o.at {
@@ -199,7 +227,7 @@ func (r *rounds) keep(x *stepper, key uint64, used int) *outcome {
 	for i, slot := range r.starts {
 		m := &t.transfers[slot]
 		if m.at == gone || o.at[m.from] >= 0 {
-			return nil
+			return
 		}
 		o.at[m.from], o.to[i], o.bytes[i], o.rate[i] = int32(i), m.e.rank, m.bytes, m.rate
 	}
@@ -208,8 +236,7 @@ func (r *rounds) keep(x *stepper, key uint64, used int) *outcome {
 	}
 	r.known[key] = o
 	r.kept += size
-	o.wires, o.load = make([]topology.WireID, 0, used), make([]float64, 0, used)
-	return o
+	o.wires, o.load = slices.Clone(r.wires), slices.Clone(r.bytes)
 }
 
 // repeat gives transfers the rates that they had, if they are those of the outcome. What they may have at most is then what it was: it is

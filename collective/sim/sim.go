@@ -233,6 +233,9 @@ func (m *Simulation) run(res *Result, size *sizes) error {
 		res.port(topology.Rank(r), x.actors[r].busy)
 	}
 	res.Tiers = x.tiers()
+	if x.rounds != nil && x.rounds.inStep {
+		res.Method = InStep
+	}
 	if x.traffic != nil {
 		x.traffic.report(res)
 	}
