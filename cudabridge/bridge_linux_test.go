@@ -6,16 +6,13 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/ringtree/ringtree/collective/buffer"
 	"github.com/ringtree/ringtree/cudabridge/cudatest"
@@ -331,57 +328,6 @@ func TestBucketAndQuantiseOnDevice(t *testing.T) {
 	must(t, errors.Join(table.Close(), tensors.Close(), bucket.Close(), wide.Close(), q.Close(), scales.Close(), s.Close()))
 }
 
-// TestDMABuf reads what is on a device out of the descriptor that the driver gives for it.
-func TestDMABuf(t *testing.T) {
-	d := device(t, 0)
-	m := d.Memory(MemoryConfig{})
-	data := make([]byte, 10_000)
-	for i := range data {
-		data[i] = byte(i * 13)
-	}
-	b := upload(t, d, data)
-	fd, offset, err := m.DMABuf(b.Bytes()[5000:6000])
-	must(t, err)
-	file := os.NewFile(uintptr(fd), "dma-buf")
-	got := make([]byte, 1000)
-	if _, err := file.ReadAt(got, int64(offset)); err != nil || !bytes.Equal(got, data[5000:6000]) {
-		t.Errorf("the descriptor holds something else, or %v", err)
-	}
-	must(t, file.Close())
-	must(t, m.Fetch(got, b.Bytes()[1:1001]))
-	if !bytes.Equal(got, data[1:1001]) {
-		t.Error("Fetch gives something else")
-	}
-	must(t, m.Fetch(nil, nil))
-	if err := m.Fetch(got, b.Bytes()); !errors.Is(err, ErrArgument) {
-		t.Errorf("other lengths: got %v", err)
-	}
-	for name, tt := range map[string]struct {
-		m    *Memory
-		b    []byte
-		want error
-	}{
-		"staged":         {d.Memory(MemoryConfig{Staged: true}), b.Bytes(), ErrNotSupported},
-		"nothing":        {m, b.Bytes()[:0], ErrArgument},
-		"beyond the end": {m, place(addressOf(b.Bytes()), 10_001), ErrArgument},
-		"nowhere":        {m, place(4096, 1), nil},
-	} {
-		if fd, _, err := tt.m.DMABuf(tt.b); err == nil || tt.want != nil && !errors.Is(err, tt.want) || fd >= 0 {
-			t.Errorf("%s: got descriptor %d, %v", name, fd, err)
-		}
-	}
-	defer cudatest.Fail("", 0, 0)
-	cudatest.Fail("cuMemGetHandleForAddressRange", 1, notSupported)
-	if _, _, err := m.DMABuf(b.Bytes()); !errors.Is(err, ErrNotSupported) {
-		t.Errorf("a driver that cannot: got %v", err)
-	}
-	cudatest.Fail("cuMemcpyDtoHAsync_v2", 1, invalidValue)
-	if err := m.Fetch(got, b.Bytes()[:1000]); err == nil {
-		t.Error("a copy that fails: got no error")
-	}
-	must(t, b.Close())
-}
-
 // TestFailures lets calls of the driver fail one after the other: each comes back as an error of that name and code, and
 // nothing is lost.
 func TestFailures(t *testing.T) {
@@ -427,105 +373,6 @@ func TestFailures(t *testing.T) {
 			t.Errorf("Alloc(%d): got %v", n, err)
 		}
 	}
-}
-
-func TestGate(t *testing.T) {
-	d := device(t, 0)
-	m := d.Memory(MemoryConfig{})
-	s := get1[*Stream](t)(d.NewStream())
-	b := get1[*Buffer](t)(d.Alloc(1 << 16))
-	must(t, s.Fill(b.Bytes(), 1))
-	g := get1[buffer.Gate](t)(m.Gate(s, true))
-	must(t, s.Fill(b.Bytes(), 3)) // waits for the gate
-	q := get1[buffer.Queue](t)(m.NewQueue())
-	reached := get1[buffer.Ticket](t)(q.After(g))
-	for done := false; !done; runtime.Gosched() {
-		var err error
-		done, err = q.Done(reached)
-		must(t, err)
-	}
-	if done, err := s.Done(); done || err != nil {
-		t.Errorf("the stream did not wait for its gate: %v", err)
-	}
-	ticket := get1[buffer.Ticket](t)(q.Copy(b.Bytes()[:8], b.Bytes()[8:16]))
-	rung := make(chan struct{}, 8)
-	q.Wake(func() { rung <- struct{}{} })
-	for done := false; !done; {
-		select {
-		case <-rung:
-		case <-time.After(time.Second): // it was done before Wake
-		}
-		var err error
-		done, err = q.Done(ticket)
-		must(t, err)
-	}
-	must(t, g.Open())
-	if err := g.Open(); !errors.Is(err, ErrClosed) {
-		t.Errorf("opened twice: got %v", err)
-	}
-	must(t, s.Synchronize())
-	if got := download(t, d, b.Bytes()[:1]); got[0] != 3 {
-		t.Errorf("got %d behind the gate", got[0])
-	}
-	if _, err := m.Gate("no stream", false); !errors.Is(err, ErrArgument) {
-		t.Errorf("a stream of another type: got %v", err)
-	}
-	other := device(t, 1)
-	foreign := get1[*Stream](t)(other.NewStream())
-	if _, err := m.Gate(foreign, false); !errors.Is(err, ErrArgument) {
-		t.Errorf("a stream of another device: got %v", err)
-	}
-	must(t, errors.Join(q.Close(), foreign.Close(), b.Close(), s.Close()))
-}
-
-func TestMemory(t *testing.T) {
-	d := device(t, 0)
-	m := d.Memory(MemoryConfig{})
-	mem := get1[[]byte](t)(m.Alloc(4096))
-	if !m.Contains(mem) || !m.Contains(mem[100:200]) || m.Contains(make([]byte, 10)) || m.Contains(place(addressOf(mem)+4000, 100)) {
-		t.Error("Contains is wrong")
-	}
-	other := device(t, 1)
-	if other.Memory(MemoryConfig{}).Contains(mem) {
-		t.Error("another device contains it")
-	}
-	if !m.Reads(m.Describe()) || !m.Reads(other.Memory(MemoryConfig{}).Describe()) || m.Reads(d.Memory(MemoryConfig{Staged: true}).Describe()) ||
-		m.Reads("") || d.Memory(MemoryConfig{Staged: true}).Reads(m.Describe()) || m.Reads("cuda1 GPU-other pid:[0] x") {
-		t.Error("Reads is wrong")
-	}
-	if err := m.Free(mem[1:]); !errors.Is(err, ErrArgument) {
-		t.Errorf("Free of a part: got %v", err)
-	}
-	must(t, m.Free(mem))
-	b := get1[*Buffer](t)(d.Alloc(64))
-	block := get1[buffer.Block](t)(b.Block(m, buffer.Float32, 16, 4))
-	if block.Count() != 4 || block.Memory != m {
-		t.Errorf("got %v", block)
-	}
-	for _, c := range [][2]int{{-1, 1}, {0, 17}, {64, 1}, {68, 0}, {0, -1}} {
-		if _, err := b.Block(m, buffer.Float32, c[0], c[1]); !errors.Is(err, ErrArgument) {
-			t.Errorf("Block at %d of %d: got %v", c[0], c[1], err)
-		}
-	}
-	if _, err := buffer.View[float32](block); err == nil {
-		t.Error("View of a device's memory: got no error")
-	}
-	must(t, b.Close())
-}
-
-// TestHostDereference shows that the stand-in's device memory faults when the host touches it, so that no test of the bridge passes
-// by accident.
-func TestHostDereference(t *testing.T) {
-	d := device(t, 0)
-	b := get1[*Buffer](t)(d.Alloc(16))
-	defer b.Close()
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if recover() == nil {
-			t.Error("a load by the host did not fault")
-		}
-	}()
-	fmt.Fprint(os.Stderr, b.Bytes()[0])
 }
 
 // TestOtherProcess shares memory and events with a child both ways.
@@ -590,86 +437,4 @@ func child(t *testing.T, text string) {
 	must(t, s.Copy(m.Bytes()[:5], hello.Bytes()))
 	must(t, s.Synchronize())
 	must(t, errors.Join(q.Close(), hello.Close(), e.Close(), s.Close(), m.Close()))
-}
-
-// TestWrongPrograms is what the stand-in must notice: each is a mistake that a bridge could make.
-func TestWrongPrograms(t *testing.T) {
-	d := device(t, 2)
-	s, other := get1[*Stream](t)(d.NewStream()), get1[*Stream](t)(d.NewStream())
-	a, b := get1[*Buffer](t)(d.Alloc(1<<16)), get1[*Buffer](t)(d.Alloc(1<<16))
-	h := get1[*HostBuffer](t)(d.AllocHost(1 << 16))
-	k, _ := buffer.KernelFor(buffer.Float32, buffer.Sum)
-	for _, tt := range []struct {
-		name, want string
-		wrong      func()
-	}{
-		{"a stream that does not wait for another's copy", "race", func() {
-			_ = s.Fill(a.Bytes(), 1)
-			_ = other.Copy(b.Bytes(), a.Bytes())
-		}},
-		{"a kernel that does not wait for a copy", "a kernel", func() {
-			_ = s.Fill(a.Bytes(), 1)
-			_ = other.Reduce(k, b.Bytes(), [][]byte{a.Bytes(), b.Bytes()}, 1, nil)
-		}},
-		{"a wait for an event that is recorded too early", "race", func() {
-			e, _ := d.NewEvent(false)
-			_ = s.Record(e)
-			_ = s.Fill(a.Bytes(), 1)
-			_ = other.Wait(e)
-			_ = other.Copy(b.Bytes(), a.Bytes())
-		}},
-		{"a slot that is used again while a copy reads it", "race", func() {
-			_ = s.CopyIn(a.Bytes(), h.Bytes())
-			_ = other.CopyOut(h.Bytes(), b.Bytes())
-		}},
-		{"a free while a copy is in flight", "in flight", func() {
-			x, _ := d.Alloc(1 << 16)
-			_ = s.Copy(x.Bytes(), a.Bytes())
-			_ = x.Close()
-		}},
-		{"a free while a kernel is in flight", "in flight", func() {
-			x, _ := d.Alloc(1 << 16)
-			_ = s.Reduce(k, x.Bytes(), [][]byte{a.Bytes(), b.Bytes()}, 1, nil)
-			_ = x.Close()
-		}},
-		{"a free twice", "freed twice", func() {
-			x, _ := d.Alloc(64)
-			_ = x.Close()
-			_ = d.do(cuMemFree, &arguments{addressOf(x.data)}, nil)
-		}},
-		{"a copy out of Go's memory", "neither the device's nor pinned", func() {
-			_ = s.CopyIn(a.Bytes()[:64], make([]byte, 64))
-		}},
-		{"a module unloaded under its kernel", "cuModuleUnload", func() {
-			_ = s.Fill(a.Bytes(), 1)
-			_ = s.Reduce(k, a.Bytes(), [][]byte{a.Bytes(), b.Bytes()}, 1, nil)
-			d.mu.Lock()
-			m := d.modules["reduce_float"]
-			delete(d.modules, "reduce_float")
-			d.mu.Unlock()
-			_ = d.do(cuModuleUnload, &arguments{m.handle}, nil)
-		}},
-	} {
-		must(t, s.Synchronize())
-		must(t, other.Synchronize())
-		tt.wrong()
-		_, _ = s.Synchronize(), other.Synchronize()
-		if n, text := cudatest.Violations(); n == 0 || !strings.Contains(text, tt.want) {
-			t.Errorf("%s: noted %d violations: %s", tt.name, n, text)
-		}
-	}
-	if r := d.driver.lib.call(cuMemAlloc, 0, &arguments{16}, nil); r != invalidContext {
-		t.Errorf("a call without a context: got result %d", r)
-	}
-	// A kernel that reads past the end ends the context for good.
-	if err := s.pass(buffer.Float32, "sum", a.Bytes(), [][]byte{a.Bytes(), place(addressOf(b.Bytes())+1<<15, 1<<16)}, 1); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Synchronize(); !errors.Is(err, ErrSticky) {
-		t.Errorf("a kernel out of bounds: got %v", err)
-	}
-	if _, err := d.Alloc(16); !errors.Is(err, ErrSticky) {
-		t.Errorf("the device after that: got %v", err)
-	}
-	cudatest.Violations()
 }

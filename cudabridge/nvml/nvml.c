@@ -7,6 +7,7 @@
 
 #include "abi.h"
 
+// As the driver's is opened, and not by the same code: a build does not see that a header in another folder has changed.
 rt_nvml *rt_nvml_open(const char *path, char *why, size_t size) {
 	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!library) {

@@ -268,6 +268,19 @@ func receiveFar(t *testing.T, g *transporttest.Group, a, b transport.Link, far *
 	return stored, early
 }
 
+// wantedFar makes rank 1 expect a frame at the beginning of far, and returns its header when rank 0 has the offer.
+func wantedFar(t *testing.T, g *transporttest.Group, a, b transport.Link, far *farMemory) transport.Header {
+	t.Helper()
+	sendAndCheck(t, g, a, b, far.content[:10], far.content[:10])
+	to := b.(transport.ExpectingLink)
+	h := transport.Header{Kind: transport.Data, Length: 1 << 15}
+	if err := transporttest.Await(g.Bells[1], "a place", func() bool { return to.Expecting() > 0 && to.Expect(0, &h, far.place[:h.Length]) }); err != nil {
+		t.Fatal(err)
+	}
+	awaitOffer(t, g, a, b)
+	return h
+}
+
 // A flush that fails ends the link, and so does a read.
 func TestDirectReceiveFails(t *testing.T) {
 	failed := errors.New("the driver has failed")
@@ -282,13 +295,7 @@ func TestDirectReceiveFails(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sendAndCheck(t, g, a, b, far.content[:10], far.content[:10])
-			to := b.(transport.ExpectingLink)
-			h := transport.Header{Kind: transport.Data, Length: 1 << 15}
-			if err := transporttest.Await(g.Bells[1], "a place", func() bool { return to.Expecting() > 0 && to.Expect(0, &h, far.place[:h.Length]) }); err != nil {
-				t.Fatal(err)
-			}
-			awaitOffer(t, g, a, b)
+			h := wantedFar(t, g, a, b, far)
 			post(t, g, a, &h, make([]byte, h.Length))
 			var polled error
 			if err := transporttest.Await(g.Bells[1], "the end", func() bool {
@@ -323,13 +330,8 @@ func TestForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sendAndCheck(t, g, a, b, far.content[:10], far.content[:10])
+	h := wantedFar(t, g, a, b, far)
 	to := b.(transport.ExpectingLink)
-	h := transport.Header{Kind: transport.Data, Length: 1 << 15}
-	if err := transporttest.Await(g.Bells[1], "a place", func() bool { return to.Expecting() > 0 && to.Expect(0, &h, far.place[:h.Length]) }); err != nil {
-		t.Fatal(err)
-	}
-	awaitOffer(t, g, a, b)
 	if err := way.Forget(); err != nil {
 		t.Fatal(err)
 	}

@@ -406,8 +406,6 @@ func (e *Engine) reduce(sc *Script, m *Operands, l schedule.Lane, st schedule.St
 			e.srcs = append(e.srcs, own, e.frames[0].Payload)
 		}
 	} else {
-		// The peers of a unit come in rotated order: as many below as above this rank may be first. Insertion is quick
-		// on the few and nearly sorted.
 		ranks := e.waiter.ranks[:0]
 		ranks = append(ranks, e.rank)
 		e.srcs = append(e.srcs, own)
@@ -417,12 +415,8 @@ func (e *Engine) reduce(sc *Script, m *Operands, l schedule.Lane, st schedule.St
 				peer = e.machine.Op(l, st.First+j).Peer
 			}
 			ranks, e.srcs = append(ranks, peer), append(e.srcs, f.Payload)
-			for i := len(ranks) - 1; i > 0 && ranks[i] < ranks[i-1]; i-- {
-				ranks[i], ranks[i-1] = ranks[i-1], ranks[i]
-				e.srcs[i], e.srcs[i-1] = e.srcs[i-1], e.srcs[i]
-			}
 		}
-		e.waiter.ranks = ranks
+		e.inOrder(ranks)
 	}
 	if sc.placing != nil {
 		if answers := e.answerable(sc, l, st); len(answers) > 0 {
@@ -439,6 +433,18 @@ func (e *Engine) reduce(sc *Script, m *Operands, l schedule.Lane, st schedule.St
 	if finish {
 		sc.kernel.Finish(dst, e.cfg.Size)
 	}
+}
+
+// inOrder puts e.srcs into the order of the ranks that they are of. The peers of a unit come in rotated order: as many below as above this
+// rank may be first. Insertion is quick on the few and nearly sorted.
+func (e *Engine) inOrder(ranks []topology.Rank) {
+	for i := range ranks {
+		for at := i; at > 0 && ranks[at] < ranks[at-1]; at-- {
+			ranks[at], ranks[at-1] = ranks[at-1], ranks[at]
+			e.srcs[at], e.srcs[at-1] = e.srcs[at-1], e.srcs[at]
+		}
+	}
+	e.waiter.ranks = ranks
 }
 
 // poll returns the next frame of this operation on a link, or nil when there is none yet.
