@@ -19,8 +19,8 @@ type calendar struct {
 	now    uint64 // the window opened last
 	lists  int    // shards
 	levels []week
-	sheets []sheet
-	free   uint32
+	ream   []sheet // not used yet
+	free   *sheet
 }
 
 const (
@@ -35,20 +35,23 @@ type week struct {
 	lists []list            // by bucket and shard
 }
 
-// A list is sheets, the latest first.
-type list struct{ last uint32 }
+// A list is sheets in the order in which they were begun.
+type list struct{ first, last *sheet }
 
-const sheetLen = 31
+const (
+	sheetLen = 31
+	ream     = 256 // sheets are made at a time
+)
 
 // A sheet is a piece of a list.
 type sheet struct {
-	before uint32 // 0: none
-	n      int32
-	ev     [sheetLen]arrival
+	next *sheet
+	n    int
+	ev   [sheetLen]arrival
 }
 
 func newCalendar(shift uint, lists int) *calendar {
-	return &calendar{shift: shift, lists: lists, levels: make([]week, (63-shift+days-1)/days), sheets: make([]sheet, 1)}
+	return &calendar{shift: shift, lists: lists, levels: make([]week, (63-shift+days-1)/days)}
 }
 
 // push enters an arrival after the window opened last.
@@ -69,27 +72,32 @@ func (q *calendar) push(e arrival, shard uint32) {
 		v.least[bucket] = min(v.least[bucket], w)
 	}
 	l := &v.lists[int(bucket)*q.lists+int(shard)]
-	s := &q.sheets[l.last]
-	if l.last == 0 || s.n == sheetLen {
-		l.last = q.sheet(l.last)
-		s = &q.sheets[l.last]
+	s := l.last
+	if s == nil {
+		s = q.sheet()
+		l.first, l.last = s, s
+	} else if s.n == sheetLen {
+		s.next = q.sheet()
+		s = s.next
+		l.last = s
 	}
 	s.ev[s.n] = e
 	s.n++
 }
 
 // sheet returns an empty sheet.
-func (q *calendar) sheet(before uint32) uint32 {
-	i := q.free
-	if i == 0 {
-		i = uint32(len(q.sheets))
-		q.sheets = append(q.sheets, sheet{before: before})
-		return i
+func (q *calendar) sheet() *sheet {
+	if s := q.free; s != nil {
+		q.free = s.next
+		s.next, s.n = nil, 0
+		return s
 	}
-	s := &q.sheets[i]
-	q.free = s.before
-	s.before, s.n = before, 0
-	return i
+	if len(q.ream) == 0 {
+		q.ream = make([]sheet, ream)
+	}
+	s := &q.ream[0]
+	q.ream = q.ream[1:]
+	return s
 }
 
 // next returns the earliest window that has arrivals, or never.
@@ -119,32 +127,27 @@ func (q *calendar) open(window uint64) bool {
 		}
 		for shard := range uint32(q.lists) { // into the levels below
 			l := &v.lists[int(bucket)*q.lists+int(shard)]
-			i := l.last
-			l.last = 0
-			for i != 0 {
-				n, before := q.sheets[i].n, q.sheets[i].before
-				for j := range n { // sheets may move
-					q.push(q.sheets[i].ev[j], shard)
+			s := l.first
+			*l = list{}
+			for s != nil {
+				for i := range s.n {
+					q.push(s.ev[i], shard)
 				}
-				q.sheets[i].before, q.free = q.free, i
-				i = before
+				s, s.next, q.free = s.next, q.free, s
 			}
 		}
 	}
 	return false
 }
 
-// take appends the arrivals of a shard in the present window.
+// take appends the arrivals of a shard in the present window, in the order in which they were entered.
 func (q *calendar) take(shard uint32, to []arrival) []arrival {
 	l := &q.levels[0].lists[int(q.now%(1<<days))*q.lists+int(shard)]
-	i := l.last
-	l.last = 0
-	for i != 0 {
-		s := &q.sheets[i]
+	s := l.first
+	*l = list{}
+	for s != nil {
 		to = append(to, s.ev[:s.n]...)
-		before := s.before
-		s.before, q.free = q.free, i
-		i = before
+		s, s.next, q.free = s.next, q.free, s
 	}
 	return to
 }

@@ -19,8 +19,8 @@ type crewman struct {
 	q          *calendar
 	begin, end Time // of the window
 	batch      []arrival
-	next       []int32 // by arrival of the batch: the one before of its group, or -1
-	inbox      []int32 // by group of the shard: its latest arrival of the batch; valid where touched
+	next       []int32 // by arrival of the batch: the next one of its group, or -1
+	inbox      []int32 // by group of the shard: its first arrival of the batch; valid where touched
 	touched    []uint64
 	// mine are the arrivals of a group in the window, in order: each the time from its begin (32 bits), slot (16) and kind (16).
 	mine  []uint64
@@ -108,7 +108,7 @@ func (w *crewman) pass(first uint32) {
 		w.next = make([]int32, 2*len(batch))
 	}
 	next := w.next[:len(batch)]
-	for i := range batch {
+	for i := len(batch) - 1; i >= 0; i-- {
 		g := batch[i].group - first
 		word, bit := g>>6, uint64(1)<<(g&63)
 		next[i] = -1
@@ -126,9 +126,7 @@ func (w *crewman) pass(first uint32) {
 				e := &batch[i]
 				w.mine = append(w.mine, uint64(e.at-w.begin)<<32|uint64(e.slot)<<16|uint64(e.kind))
 			}
-			if len(w.mine) > 1 {
-				slices.Sort(w.mine)
-			}
+			sortKeys(w.mine)
 			w.live(first + g)
 		}
 	}
@@ -187,29 +185,46 @@ func (w *crewman) live(g uint32) {
 	w.mine = w.mine[:0]
 }
 
+// sortKeys sorts what mostly is in order.
+func sortKeys(keys []uint64) {
+	if len(keys) > 24 {
+		slices.Sort(keys)
+		return
+	}
+	for i := 1; i < len(keys); i++ {
+		key := keys[i]
+		j := i
+		for ; j > 0 && key < keys[j-1]; j-- {
+			keys[j] = keys[j-1]
+		}
+		keys[j] = key
+	}
+}
+
 // wake runs a lane as far as it goes, and those that wait for it.
 func (w *crewman) wake(r uint32, l uint8) {
 	x := w.x
 	s := &x.ranks[r]
-	strands := x.progs[s.prog].lanes
-	lanes := x.at[int(r)*x.lanes:][:len(strands)]
+	lanes := x.at[int(r)*x.lanes:][:x.lanes]
+	strands := x.strands[s.strand:][:len(lanes)]
 	stack := append(w.stack[:0], l)
 	for len(stack) > 0 {
 		l := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		strand := &strands[l]
-		p := &lanes[l]
-		moved := false
-		for int(p.code) < len(strand.ops) {
-			o := &strand.ops[p.code]
-			k := p.op
+		ops := x.ops[strand.op:][:strand.ops]
+		at := &lanes[l]
+		p := *at
+		done := p.done
+		for int(p.code) < len(ops) {
+			o := &ops[p.code]
 			e := s.first + strand.first + uint32(p.code)
-			of := o // the member's
+			k, of := p.op, o // the member's
 			if o.width > 1 {
 				k = 0
 				if !o.joint {
 					e += p.op
-					of = &strand.ops[uint32(p.code)+p.op]
+					of = &ops[uint32(p.code)+p.op]
 				}
 			}
 			if of.wait >= 0 && lanes[of.wait].done < of.need+k*of.perOp+uint32(p.slice)*of.perSlice {
@@ -217,19 +232,19 @@ func (w *crewman) wake(r uint32, l uint8) {
 			}
 			if o.kind == schedule.Send || o.kind == schedule.Copy {
 				w.send(r, s, o, e, k, uint32(p.slice))
-			} else if !w.receive(r, s, o, p, e, k) {
+			} else if !w.receive(r, s, o, &p, e, k) {
 				break
 			}
-			w.steps++
 			p.done++
+			at.done = p.done
 			p.step(o)
-			moved = true
 			if strand.pauses && o.kind != schedule.Copy { // first what this makes possible
 				stack = append(stack, l)
 				break
 			}
 		}
-		if moved {
+		if *at = p; p.done != done {
+			w.steps += int64(p.done - done)
 			stack = append(stack, strand.wakes...)
 		}
 	}

@@ -23,15 +23,15 @@ func newWindows(f *schedule.Fleet, m *model, cfg *config, class []uint8, size *s
 	n := f.Ranks()
 	x := &windows{
 		f: f, m: m, cfg: cfg, class: class, size: size, lanes: f.Lanes(),
-		progs: make([]program, f.Programs()), entries: make([]line, f.Entries()), at: make([]position, n*f.Lanes()),
+		strands: make([]strand, f.Programs()*f.Lanes()), entries: make([]line, f.Entries()), at: make([]position, n*f.Lanes()),
 		ranks: make([]standing, n), ends: make([]atomic.Int64, n), known: make(map[kindKey]uint16),
 		quickest: math.MaxInt64, ahead: math.MaxInt64,
 	}
 	for r := range int32(n) {
 		s := &x.ranks[r]
-		s.prog = uint32(f.Program(r))
+		s.strand = uint32(int(f.Program(r)) * x.lanes)
 		_, s.first = f.Lane(r, 0)
-		if p := &x.progs[s.prog]; p.lanes == nil && !x.read(p, r) {
+		if p := x.strands[s.strand:][:x.lanes]; !p[0].known && !x.read(p, r) {
 			return nil
 		}
 	}
@@ -145,13 +145,13 @@ func (x *windows) entriesTo(r int32) uint32 {
 }
 
 // read works out a program, of which rank r is one.
-func (x *windows) read(p *program, r int32) bool {
-	p.lanes = make([]strand, x.lanes)
+func (x *windows) read(p []strand, r int32) bool {
 	begin := make([][]int64, x.lanes) // of each code's unit, in steps of the lane
 	_, base := x.f.Lane(r, 0)
-	for l := range p.lanes {
+	for l := range p {
 		lc, first := x.f.Lane(r, schedule.Lane(l))
-		s := &p.lanes[l]
+		s := &p[l]
+		s.known = true
 		s.first, s.pauses = first-base, schedule.Lane(l).In() && len(lc.Wakes) > 0
 		for _, on := range slices.Backward(lc.Wakes) {
 			if int(on) != l {
@@ -183,13 +183,14 @@ func (x *windows) read(p *program, r int32) bool {
 		if len(lc.Codes) > math.MaxUint16 || s.ticks > math.MaxInt32 {
 			return false
 		}
-		s.ops = make([]operation, len(lc.Codes))
+		s.op, s.ops = uint32(len(x.ops)), uint32(len(lc.Codes))
+		x.ops = append(x.ops, make([]operation, len(lc.Codes))...)
 	}
-	for l := range p.lanes {
+	for l := range p {
 		lc, _ := x.f.Lane(r, schedule.Lane(l))
 		for i := range lc.Codes {
 			c := &lc.Codes[i]
-			o := &p.lanes[l].ops[i]
+			o := &x.ops[p[l].op+uint32(i)]
 			*o = operation{
 				kind: c.Kind, joint: c.Joint && c.Width > 1, eager: c.Eager, wait: -1, width: c.Width, slices: c.Slices, count: c.Count, chunks: c.N,
 			}
@@ -248,26 +249,21 @@ func (x *windows) price() bool {
 		return true // by operation
 	}
 	sizes := make(map[kindKey]int32)
-	for i := range x.progs {
-		p := &x.progs[i]
-		for l := range p.lanes {
-			for j := range p.lanes[l].ops {
-				o := &p.lanes[l].ops[j]
-				key := kindKey{elements: int64(o.chunks) * x.size.chunk, slices: o.slices, copies: o.kind == schedule.Copy}
-				n, ok := sizes[key]
-				if !ok {
-					n = int32(len(sizes))
-					sizes[key] = n
-					for class := range x.linkClasses() {
-						key.class = uint8(class)
-						if _, ok := x.enter(key); !ok {
-							return false
-						}
-					}
+	for i := range x.ops {
+		o := &x.ops[i]
+		key := kindKey{elements: int64(o.chunks) * x.size.chunk, slices: o.slices, copies: o.kind == schedule.Copy}
+		n, ok := sizes[key]
+		if !ok {
+			n = int32(len(sizes))
+			sizes[key] = n
+			for class := range x.linkClasses() {
+				key.class = uint8(class)
+				if _, ok := x.enter(key); !ok {
+					return false
 				}
-				o.size = n
 			}
 		}
+		o.size = n
 	}
 	return true
 }
@@ -283,10 +279,10 @@ type linking struct {
 
 // link finds the receivers of what rank r sends, and what messages are like.
 func (x *windows) link(r int32, found *linking) bool {
-	prog := &x.progs[x.ranks[r].prog]
+	strands := x.strands[x.ranks[r].strand:][:x.lanes]
 	for l := range schedule.Lane(x.lanes) {
 		lc, base := x.f.Lane(r, l)
-		ops := prog.lanes[l].ops
+		ops := x.ops[strands[l].op:][:strands[l].ops]
 		for i := range lc.Codes {
 			c := &lc.Codes[i]
 			e := base + uint32(i)

@@ -22,7 +22,8 @@ type windows struct {
 	class   []uint8
 	size    *sizes
 	lanes   int
-	progs   []program
+	strands []strand    // by program and lane
+	ops     []operation // of all strands
 	entries []line
 	at      []position // by rank and lane
 	ranks   []standing
@@ -43,16 +44,14 @@ type windows struct {
 	barrier barrier
 }
 
-// A program is what ranks that do the same do.
-type program struct{ lanes []strand }
-
-// A strand is the operations of a lane.
+// A strand is the operations of a lane, for all ranks of a program.
 type strand struct {
-	ops   []operation
-	wakes []uint8 // lanes that wait for it, itself not among them, the first last
-	first uint32  // of its entries among the rank's
+	op, ops uint32  // its first one, and how many
+	first   uint32  // of its entries among the rank's
+	wakes   []uint8 // lanes that wait for it, itself not among them, the first last
 	// pauses says that what a receive makes possible comes before the next one.
 	pauses bool
+	known  bool
 	ticks  int64
 }
 
@@ -97,7 +96,8 @@ type standing struct {
 	cpu, end Time
 	out, in  [2]Time
 	first    uint32 // entry
-	prog     uint32 // its program
+	strand   uint32 // the first of its program
+	_        uint64 // a line of a cache
 }
 
 // A kind is what messages are like that have as many elements, in as many slices, on links of one class.
