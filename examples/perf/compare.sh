@@ -63,6 +63,7 @@ fi
 peers=examples/perf/peers
 mpicc.openmpi -O3 -o "$work/mpi" "$peers/mpi.c" 2>/dev/null || note "Open MPI: not there (openmpi-bin, libopenmpi-dev; -install gets them)"
 g++ -O3 -o "$work/gloo" "$peers/gloo.cc" -lgloo -lpthread 2>/dev/null || note "Gloo: not there (libgloo-dev, g++; -install gets them)"
+gcc -O3 -mavx2 -o "$work/tcp" "$peers/tcp.c" 2>/dev/null || note "bare all-reduce over TCP: no gcc for $peers/tcp.c"
 gcc -O3 -mavx2 -o "$work/cma" "$peers/cma.c" 2>/dev/null || note "cross-memory attach: no gcc for $peers/cma.c"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # the peers run as whoever runs this
 
@@ -308,6 +309,7 @@ run_tcp() {
 	for s in "${tcp_sizes[@]}"; do
 		ours tls 2 registered "$s" -transport tcp
 		ours plaindata 2 registered "$s" -transport tcp -plaindata
+		[[ ! -x $work/tcp ]] || "$work/tcp" bare-sum "$s" "$(iterations 2 "$s")" >>"$data"
 	done
 	once gloo2 gloo 2 "${small_sizes[@]}" "${large_sizes[@]}"
 	build tcp.test go test -c ./transport/tcp
@@ -321,6 +323,8 @@ show_tcp() {
 		line "tcp with TLS, ${name[$s]}: us, over Gloo plain" "$(median tls 2 "$s")" "$(median "$gloo" 2 "$s")" 1.0
 		line "tcp with TLS, ${name[$s]}: us, over bare TLS" "$(median tls 2 "$s")" "$(median 'bare-tls-1 bare-tls-3' 2 "$s")" -
 		line "tcp, plain data, ${name[$s]}: us, over Gloo plain" "$(median plaindata 2 "$s")" "$(median "$gloo" 2 "$s")" 0.8
+		line "tcp, plain data, ${name[$s]}: us, over a bare all-reduce" "$(median plaindata 2 "$s")" "$(median bare-sum 2 "$s")" -
+		line "a bare all-reduce over TCP, ${name[$s]}: us, over Gloo plain" "$(median bare-sum 2 "$s")" "$(median "$gloo" 2 "$s")" -
 		line "tcp, plain data, ${name[$s]}: us, over bare TCP" "$(median plaindata 2 "$s")" "$(median 'bare-tcp-1 bare-tcp-3' 2 "$s")" -
 	done
 }
