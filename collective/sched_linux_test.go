@@ -3,7 +3,6 @@ package collective_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"runtime/metrics"
 	"strings"
 	"testing"
@@ -59,20 +58,6 @@ func goroutineStarts() uint64 {
 		n += count
 	}
 	return n
-}
-
-// queueTime returns how long this process's threads have been runnable without a core, in ns.
-func queueTime() int64 {
-	threads, _ := os.ReadDir("/proc/self/task")
-	var sum int64
-	for _, th := range threads {
-		text, _ := os.ReadFile("/proc/self/task/" + th.Name() + "/schedstat")
-		var ran, waited int64
-		if _, err := fmt.Sscan(string(text), &ran, &waited); err == nil {
-			sum += waited
-		}
-	}
-	return sum
 }
 
 // An all-reduce between two processes that have a core each is done without a switch of goroutines: both ranks poll and
