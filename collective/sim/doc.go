@@ -34,7 +34,8 @@
 // what one of them cannot use, because it is held up elsewhere, the other has. So hashes collide, many senders to one receiver halt
 // each other, and tiers that are oversubscribed are. Messages of one lane between two ranks go one after the other. Rates are worked out
 // anew at every change for small runs, more rarely for larger ones ([Refresh]), and in the largest once for all messages that are as many
-// steps from the beginning ([Rounds]). [Rates] answers for transfers without a schedule.
+// steps from the beginning ([Rounds]); there, where all ranks do the same, rates are worked out before times, several rounds at once
+// ([InStep]). [Rates] answers for transfers without a schedule.
 //
 // # What is checked
 //
@@ -64,12 +65,16 @@
 //	hier-hd                    0.7  (0.8)    139 MB   reduced in hosts of 8, halving-doubling between 8,192
 //	tree-64-classes            2.5  (3.5)    108 MB   double binary tree in 64 slices, every message, by windows
 //	ring-congestion            0.25           95 MB   on wires that all links share at once
-//	hd-congestion-1            1.6  (2.3)    251 MB   on wires shared 1:7, one flow a pair
-//	hd-congestion-16           6.1  (9.7)    399 MB   sixteen flows a pair
+//	hd-congestion-1            1.15 (1.2)    266 MB   on wires shared 1:7, one flow a pair
+//	hd-congestion-16           8.0           370 MB   sixteen flows a pair
 //	ring-exact-262144          0.4           101 MB   262,144 ranks, as the rows below
 //	hd-messages-262144         5.2           507 MB
 //	hier-hd-262144             3.3           485 MB
-//	hd-congestion-1-262144     11            866 MB
+//	hd-congestion-1-262144     5.5           889 MB
+//
+// The hd-congestion rows were taken in a slow hour, in turn with what ran rounds rank by rank: that took 2.1 to 2.4 s for one flow and 9.7 s for
+// sixteen. Of the time of processors for one flow, three tenths go into reading the schedule, half into routes and rates, and a tenth into what the
+// ranks do.
 //
 // Benchmark Messages, million messages a second on one core (-test.cpu 1), making ready for a size included: by events 2.9 to 4.5; by
 // windows the tree 7.5, a ring of 256 9.3, halving-doubling 4.0, hosts reduced first and direct 4.5. In the last three every operation is one
@@ -79,5 +84,5 @@
 //
 // Benchmark Small, what a test over 1,024 ranks takes in all, milliseconds: ring 1, halving-doubling 4, with hosts reduced first 9, the tree in
 // slices 33, a ring of hosts 54, a tree of hosts 144. Message by message ten milliseconds are 80,000 messages a core at 8 million a second,
-// where the tree has 262,000, a tree of hosts a million and direct two.
+// where the tree has 262,000, a tree of hosts a million and direct two: 530 milliseconds, half of them to read the schedule.
 package sim
