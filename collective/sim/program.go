@@ -288,12 +288,10 @@ func (x *windows) link(r int32, found *linking) bool {
 			e := base + uint32(i)
 			y := &x.entries[e]
 			*y = line{who: uint32(r), kind: varies, lane: uint8(l)}
-			to := x.group[r]
 			if c.Kind == schedule.Send {
-				if to = x.group[x.f.Peer(e)]; to == x.group[r] {
+				if y.who = x.group[x.f.Peer(e)]; y.who == x.group[r] {
 					y.flags = near
 				}
-				y.who = to
 			}
 			runs := c.Count
 			if x.size.chunk >= 0 {
