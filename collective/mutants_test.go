@@ -35,10 +35,10 @@ func TestMutants(t *testing.T) {
 		rdma("the memory is the caller's again while the peer may store there", "offer.go", "case wanted == 0 || !there:", "case wanted >= 0 || !there:", "TestConformance|TestQuiet"),
 		rdma("a key is good after Forget", "memory.go", "\treturn c.region.release()\n}\n\n// alloc", "\treturn nil\n}\n\n// alloc", "TestForgotten"),
 		rdma("places are given in memory after Forget", "memory.go", "\tdelete(m.cache, key)\n\tm.publish()\n", "\tdelete(m.cache, key)\n", "TestForgotten"),
-		engine("a place of the landing is given again while the kernel reads it", "offload.go", "\t\tp.lands = append(p.lands, landed)\n", "\t\te.landing.put(landed)\n", "TestLanding$"),
+		engine("a place of the landing is given again while the kernel reads it", "offload_steps.go", "\t\tp.lands = append(p.lands, landed)\n", "\t\te.landing.put(landed)\n", "TestLanding$"),
 		engine("a place is given while the lane still uses the memory", "expect.go", "if int(x.over) > over {", "if int(x.over) > over+len(a.list) {", "TestDirect$|TestLanding$"),
 		engine("places are given before the stream has come so far", "offload.go", "if m.Gate != nil {", "if m.Gate != nil && m.Gate == nil {", "TestDirectMutants"),
-		engine("what is stored in its place is copied there from the host", "offload.go", "case isThere(f, dst):", "case isThere(f, nil):", "TestDirect$"),
+		engine("what is stored in its place is copied there from the host", "offload_steps.go", "case isThere(f, dst):", "case isThere(f, nil):", "TestDirect$"),
 		{"a flush is left out where others read the memory", "cudabridge", "cudabridge/direct.go", "ordering >= orderedForOwner && alone", "ordering >= orderedForOwner", "TestStored"},
 	} {
 		t.Run(m.name, m.try)
