@@ -48,7 +48,7 @@ func (x *windows) run() bool {
 func (w *crewman) run() {
 	x := w.x
 	w.earliest = never
-	w.end = 1 << x.shift
+	w.begin, w.end = 0, 1<<x.shift
 	for g := w.lo << x.shard; g < uint32(len(x.base)) && g < w.hi<<x.shard; g++ {
 		for r := x.start[g]; r < x.start[g+1]; r++ {
 			for l := range x.lanes {

@@ -60,29 +60,29 @@
 //
 //	ROW                        seconds       peak memory
 //	ring-exact                 0.10 (0.13)    29 MB   every link its own cost, closed form
-//	ring-jitter                3.1  (4.6)     24 MB   8.6 thousand million messages stepped; 12.1 s with -tags purego
+//	ring-jitter                3.3  (4.6)     24 MB   8.6 thousand million messages stepped; 12.1 s with -tags purego
 //	hd-messages                0.8  (1.0)    147 MB   halving-doubling, every message, by windows
 //	hier-hd                    0.7  (0.8)    139 MB   reduced in hosts of 8, halving-doubling between 8,192
-//	tree-64-classes            2.5  (3.5)    108 MB   double binary tree in 64 slices, every message, by windows
+//	tree-64-classes            2.8  (3.5)    108 MB   double binary tree in 64 slices, every message, by windows
 //	ring-congestion            0.25           95 MB   on wires that all links share at once
-//	hd-congestion-1            1.15 (1.2)    266 MB   on wires shared 1:7, one flow a pair
-//	hd-congestion-16           8.0           370 MB   sixteen flows a pair
+//	hd-congestion-1            0.9  (1.2)    266 MB   on wires shared 1:7, one flow a pair
+//	hd-congestion-16           5.9  (8.0)    396 MB   sixteen flows a pair
 //	ring-exact-262144          0.4           101 MB   262,144 ranks, as the rows below
-//	hd-messages-262144         5.2           507 MB
+//	hd-messages-262144         3.4  (5.2)    580 MB
 //	hier-hd-262144             3.3           485 MB
 //	hd-congestion-1-262144     5.5           889 MB
 //
-// The hd-congestion rows were taken in a slow hour, in turn with what ran rounds rank by rank: that took 2.1 to 2.4 s for one flow and 9.7 s for
-// sixteen. Of the time of processors for one flow, three tenths go into reading the schedule, half into routes and rates, and a tenth into what the
+// In a slow hour hd-congestion took 1.15 s for one flow and 8.0 s for sixteen, in turn with what ran rounds rank by rank: that took 2.1 to 2.4 and
+// 9.7 s. Of the time of processors for one flow, three tenths go into reading the schedule, half into routes and rates, and a tenth into what the
 // ranks do.
 //
-// Benchmark Messages, million messages a second on one core (-test.cpu 1), making ready for a size included: by events 2.9 to 4.5; by
-// windows the tree 7.5, a ring of 256 9.3, halving-doubling 4.0, hosts reduced first and direct 4.5. In the last three every operation is one
-// message, so that following links and pricing them takes as long as the run. On both cores the tree has 8.3, and up to 16 in the quietest
-// minutes. The recurrence alone, over the same messages in a fixed order from flat arrays, takes 4 to 6 ns a message: what
-// remains is putting arrivals in order, and what operations wait for.
+// Benchmark Messages, million messages a second on one core (-test.cpu 1), of a simulation that has run before: the tree 10, a ring of 256 9.5,
+// halving-doubling 8.7, hosts reduced first 6.3, direct 6.0. Where every operation is one message, following links takes as long as a run; a
+// simulation does that once for all sizes (anew for each, halving-doubling has 5.8, hosts reduced first 4.1, direct 4.1). By events all have 2.9 to
+// 4.5. On both cores the tree has up to 16. The recurrence alone, over the same messages in a fixed order from flat arrays, takes 4 to 6 ns a
+// message: what remains is putting arrivals in order, and what operations wait for.
 //
-// Benchmark Small, what a test over 1,024 ranks takes in all, milliseconds: ring 1, halving-doubling 4, with hosts reduced first 9, the tree in
-// slices 33, a ring of hosts 54, a tree of hosts 144. Message by message ten milliseconds are 80,000 messages a core at 8 million a second,
-// where the tree has 262,000, a tree of hosts a million and direct two: 530 milliseconds, half of them to read the schedule.
+// Benchmark Small, what a test over 1,024 ranks takes in all, milliseconds: ring 1, halving-doubling 4, with hosts reduced first 8, the tree in
+// slices 31, a ring of hosts 50, a tree of hosts 120. Message by message ten milliseconds are 80,000 messages a core at 8 million a second,
+// where the tree has 262,000, a tree of hosts a million and direct two: 440 milliseconds, half of them to read the schedule.
 package sim

@@ -24,15 +24,17 @@ func newWindows(f *schedule.Fleet, m *model, cfg *config, class []uint8, size *s
 	x := &windows{
 		f: f, m: m, cfg: cfg, class: class, size: size, lanes: f.Lanes(),
 		strands: make([]strand, f.Programs()*f.Lanes()), entries: make([]line, f.Entries()), at: make([]position, n*f.Lanes()),
-		ranks: make([]standing, n), ends: make([]atomic.Int64, n), known: make(map[kindKey]uint16),
-		quickest: math.MaxInt64, ahead: math.MaxInt64,
+		ranks: make([]standing, n), ends: make([]atomic.Int64, n),
 	}
 	for r := range int32(n) {
 		s := &x.ranks[r]
 		s.strand = uint32(int(f.Program(r)) * x.lanes)
 		_, s.first = f.Lane(r, 0)
-		if p := x.strands[s.strand:][:x.lanes]; !p[0].known && !x.read(p, r) {
-			return nil
+		if p := x.strands[s.strand:][:x.lanes]; !p[0].known {
+			if !x.read(p, r) {
+				return nil
+			}
+			x.readers = append(x.readers, r)
 		}
 	}
 	if !x.divide() || !x.price() {
@@ -45,25 +47,93 @@ func newWindows(f *schedule.Fleet, m *model, cfg *config, class []uint8, size *s
 	links := make([]linking, parts)
 	inParts(parts, func(part int) {
 		y := &links[part]
-		y.quickest, y.ahead, y.ok = math.MaxInt64, math.MaxInt64, true
+		y.uses, y.ok = make([]uint8, len(x.kinds)), true
 		for r := part * n / parts; r < (part+1)*n/parts && y.ok; r++ {
 			y.ok = x.link(int32(r), y)
 		}
 	})
+	x.uses = make([]uint8, len(x.kinds))
 	for i := range links {
 		if !links[i].ok {
 			return nil
 		}
-		x.quickest, x.ahead = min(x.quickest, links[i].quickest), min(x.ahead, links[i].ahead)
+		for kind, use := range links[i].uses {
+			x.uses[kind] |= use
+		}
+	}
+	if !x.span() {
+		return nil
+	}
+	x.share()
+	return x
+}
+
+// span works out how long a window is, and reports whether there is such a length.
+func (x *windows) span() bool {
+	x.quickest, x.ahead = math.MaxInt64, math.MaxInt64
+	for kind, use := range x.uses {
+		takes := x.kinds[kind].wire[0] + x.kinds[kind].latency
+		if use != 0 {
+			x.quickest = min(x.quickest, takes)
+		}
+		if use&afar != 0 {
+			x.ahead = min(x.ahead, takes)
+		}
 	}
 	if x.quickest <= 0 || x.ahead <= 0 {
-		return nil
+		return false
 	}
 	// Long windows would keep much in order at a time.
 	ahead := min(x.ahead, 16*min(x.quickest, 1<<maxWindow))
 	x.shift = uint(min(bits.Len64(uint64(ahead))-1, maxWindow))
-	x.share()
-	return x
+	return true
+}
+
+// again makes a run that has come to its end ready for another size, and reports whether it could: operations must be sliced as they
+// were, and chunks of one length both times.
+func (x *windows) again(size *sizes) bool {
+	if size.chunk < 0 || x.size.chunk < 0 {
+		return false
+	}
+	for _, r := range x.readers {
+		for l, strand := range x.strands[x.ranks[r].strand:][:x.lanes] {
+			lc, _ := x.f.Lane(r, schedule.Lane(l))
+			for i := range lc.Codes {
+				if lc.Codes[i].Slices != x.ops[strand.op+uint32(i)].slices {
+					return false
+				}
+			}
+		}
+	}
+	x.size = size
+	shift := x.shift
+	if !x.price() || !x.span() {
+		return false
+	}
+	clear(x.at)
+	parts := partsOf(len(x.ranks), partRanks)
+	inParts(parts, func(part int) {
+		lo, hi := part*len(x.ranks)/parts, (part+1)*len(x.ranks)/parts
+		for r := lo; r < hi; r++ {
+			s := &x.ranks[r]
+			*s = standing{first: s.first, strand: s.strand}
+			x.ends[r].Store(0)
+		}
+		for e := x.entriesTo(int32(lo)); e < x.entriesTo(int32(hi)); e++ {
+			if y := &x.entries[e]; y.flags&posts == 0 {
+				y.count = 0
+			}
+		}
+	})
+	if x.shift != shift {
+		x.crew = nil
+		x.share()
+		return true
+	}
+	for _, w := range x.crew {
+		w.steps, w.told, w.q.now = 0, 0, 0
+	}
+	return true
 }
 
 const (
@@ -243,27 +313,33 @@ func (x *windows) read(p []strand, r int32) bool {
 	return true
 }
 
-// price works out what messages are like, where chunks are of one length: as many elements in as many slices, by class of their links.
+// price works out what messages are like, where chunks are of one length: of each shape, by class of their links.
 func (x *windows) price() bool {
+	x.kinds, x.totals = x.kinds[:0], x.totals[:0]
 	if x.size.chunk < 0 {
-		return true // by operation
+		x.known = make(map[kindKey]uint16) // by operation
+		return true
 	}
-	sizes := make(map[kindKey]int32)
-	for i := range x.ops {
-		o := &x.ops[i]
-		key := kindKey{elements: int64(o.chunks) * x.size.chunk, slices: o.slices, copies: o.kind == schedule.Copy}
-		n, ok := sizes[key]
-		if !ok {
-			n = int32(len(sizes))
-			sizes[key] = n
-			for class := range x.linkClasses() {
-				key.class = uint8(class)
-				if _, ok := x.enter(key); !ok {
-					return false
-				}
+	if x.shapes == nil {
+		known := make(map[shape]int32)
+		for i := range x.ops {
+			o := &x.ops[i]
+			y := shape{o.chunks, o.slices, o.kind == schedule.Copy}
+			n, ok := known[y]
+			if !ok {
+				n = int32(len(x.shapes))
+				known[y] = n
+				x.shapes = append(x.shapes, y)
+			}
+			o.size = n
+		}
+	}
+	for _, y := range x.shapes {
+		for class := range x.linkClasses() {
+			if _, ok := x.enter(kindKey{int64(y.chunks) * x.size.chunk, y.slices, uint8(class), y.copies}); !ok {
+				return false
 			}
 		}
-		o.size = n
 	}
 	return true
 }
@@ -273,9 +349,15 @@ func (x *windows) linkClasses() int { return max(len(x.m.classes), 1) }
 
 // A linking is what a part of the ranks adds to what is known of messages.
 type linking struct {
-	quickest, ahead Time
-	ok              bool
+	uses []uint8 // by kind
+	ok   bool
 }
+
+// Uses of a kind: sends within groups, and between them.
+const (
+	within = 1 << iota
+	afar
+)
 
 // link finds the receivers of what rank r sends, and what messages are like.
 func (x *windows) link(r int32, found *linking) bool {
@@ -289,8 +371,9 @@ func (x *windows) link(r int32, found *linking) bool {
 			y := &x.entries[e]
 			*y = line{who: uint32(r), kind: varies, lane: uint8(l)}
 			if c.Kind == schedule.Send {
+				y.flags = posts
 				if y.who = x.group[x.f.Peer(e)]; y.who == x.group[r] {
-					y.flags = near
+					y.flags |= near
 				}
 			}
 			runs := c.Count
@@ -309,10 +392,13 @@ func (x *windows) link(r int32, found *linking) bool {
 					}
 				}
 				if c.Kind == schedule.Send {
-					takes := x.kinds[i].wire[0] + x.kinds[i].latency
-					found.quickest = min(found.quickest, takes)
-					if y.flags&near == 0 {
-						found.ahead = min(found.ahead, takes)
+					for int(i) >= len(found.uses) {
+						found.uses = append(found.uses, 0)
+					}
+					if y.flags&near != 0 {
+						found.uses[i] |= within
+					} else {
+						found.uses[i] |= afar
 					}
 				}
 			}
@@ -369,6 +455,9 @@ func (x *windows) enter(key kindKey) (uint16, bool) {
 	}
 	each := key.elements / int64(key.slices)
 	y := kind{long: uint32(key.elements - each*int64(key.slices))}
+	if int(key.class) < len(x.m.classes) {
+		y.level = uint8(x.m.classes[key.class].link.Level)
+	}
 	for long := range y.wire {
 		bytes := (each + int64(long)) * x.size.elem
 		if key.copies {
@@ -379,9 +468,13 @@ func (x *windows) enter(key kindKey) (uint16, bool) {
 		y.wire[long], y.reduce[long] = cost.PerByte.Of(bytes), x.m.reduce.Of(bytes)
 		y.gap, y.latency, y.overhead, y.port = cost.Gap, cost.Latency, cost.Overhead, uint8(cost.port())
 	}
+	all := total{bytes: key.elements * x.size.elem, slices: int64(key.slices)}
+	all.busy = Time(y.long)*y.wire[1] + Time(uint32(key.slices)-y.long)*y.wire[0] + Time(key.slices)*y.gap
 	i := uint16(len(x.kinds))
-	x.kinds, x.bytes = append(x.kinds, y), append(x.bytes, key.elements*x.size.elem)
-	x.known[key] = i
+	x.kinds, x.totals = append(x.kinds, y), append(x.totals, all)
+	if x.known != nil {
+		x.known[key] = i
+	}
 	return i, true
 }
 
@@ -389,49 +482,48 @@ func (x *windows) enter(key kindKey) (uint16, bool) {
 func (x *windows) account(res *Result, weight []int64) (busy [][2]Time) {
 	n := len(x.ranks)
 	busy = make([][2]Time, n)
-	tiers := make([][levels]Traffic, partsOf(n, partRanks))
-	inParts(len(tiers), func(part int) {
-		for r := part * n / len(tiers); r < (part+1)*n/len(tiers); r++ {
+	sent := make([][]int64, partsOf(n, partRanks)) // messages by kind
+	inParts(len(sent), func(part int) {
+		sent[part] = make([]int64, len(x.kinds))
+		for r := part * n / len(sent); r < (part+1)*n/len(sent); r++ {
 			many := int64(1)
 			if weight != nil {
 				many = weight[r]
 			}
-			x.sent(int32(r), many, &tiers[part], &busy[r])
+			x.sent(int32(r), many, sent[part], &busy[r])
 		}
 	})
-	for i := range tiers {
-		for l, t := range &tiers[i] {
-			res.Tiers[l].Messages += t.Messages
-			res.Tiers[l].Bytes += t.Bytes
+	for i := range sent {
+		for kind, many := range sent[i] {
+			t, all := &res.Tiers[x.kinds[kind].level], &x.totals[kind]
+			t.Messages += many * all.slices
+			t.Bytes += many * all.bytes
 		}
 	}
 	return busy
 }
 
 // sent adds up what a rank sends that stands for so many.
-func (x *windows) sent(r int32, many int64, tiers *[levels]Traffic, busy *[2]Time) {
-	for l := range schedule.Lane(x.lanes) {
-		lc, base := x.f.Lane(r, l)
-		for i := range lc.Codes {
-			c := &lc.Codes[i]
-			if c.Kind != schedule.Send {
+func (x *windows) sent(r int32, many int64, sent []int64, busy *[2]Time) {
+	s := &x.ranks[r]
+	for l, strand := range x.strands[s.strand:][:x.lanes] {
+		ops := x.ops[strand.op:][:strand.ops]
+		entries := x.entries[s.first+strand.first:][:len(ops)]
+		for i := range ops {
+			o := &ops[i]
+			if o.kind != schedule.Send {
 				continue
 			}
-			e := base + uint32(i)
-			t := &tiers[x.m.classes[x.class[e]].link.Level]
-			t.Messages += many * int64(c.Count) * int64(c.Slices)
-			runs, each := int32(1), int64(c.Count)
-			if x.entries[e].kind == varies {
-				runs, each = c.Count, 1
+			if kind := entries[i].kind; kind != varies {
+				sent[kind] += many * int64(o.count)
+				busy[x.kinds[kind].port&1] += Time(o.count) * x.totals[kind].busy
+				continue
 			}
-			for k := range runs {
-				kind := x.entries[e].kind
-				if kind == varies {
-					kind, _ = x.kindOf(r, l, c, e, k)
-				}
-				t.Bytes += many * each * x.bytes[kind]
-				y := &x.kinds[kind]
-				busy[y.port] += Time(each) * (Time(y.long)*y.wire[1] + Time(uint32(c.Slices)-y.long)*y.wire[0] + Time(c.Slices)*y.gap)
+			lc, base := x.f.Lane(r, schedule.Lane(l))
+			for k := range o.count {
+				kind, _ := x.kindOf(r, schedule.Lane(l), &lc.Codes[i], base+uint32(i), k)
+				sent[kind] += many
+				busy[x.kinds[kind].port] += x.totals[kind].busy
 			}
 		}
 	}

@@ -28,6 +28,7 @@ type Simulation struct {
 	fleet   *schedule.Fleet
 	class   []uint8
 	traffic *traffic // at Congestion
+	windows *windows // of the last run, where it went by them
 	checked Check
 }
 
@@ -206,7 +207,13 @@ func (m *Simulation) run(res *Result, size *sizes) error {
 		}
 	}
 	if level != Congestion {
-		if w := newWindows(m.fleet, m.model, cfg, m.class, size); w != nil && w.run() {
+		w := m.windows
+		m.windows = nil
+		if w == nil || !w.again(size) {
+			w = newWindows(m.fleet, m.model, cfg, m.class, size)
+		}
+		if w != nil && w.run() {
+			m.windows = w
 			res.Method, res.Finish = ByWindows, make([]Time, res.Ranks)
 			for r, busy := range w.account(res, nil) {
 				res.Finish[r] = w.finished(int32(r))

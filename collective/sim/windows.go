@@ -28,9 +28,12 @@ type windows struct {
 	at      []position // by rank and lane
 	ranks   []standing
 	ends    []atomic.Int64 // by rank: when its last send that has been taken was
+	shapes  []shape        // of messages, where chunks are of one length
 	kinds   []kind
-	bytes   []int64 // by kind: of a message in all its slices
+	totals  []total // by kind
+	uses    []uint8 // by kind
 	known   map[kindKey]uint16
+	readers []int32 // by program: a rank of it
 	// A group is a range of ranks; quickest is what the quickest message takes, and ahead the quickest between groups.
 	group           []uint32 // by rank
 	base, start     []uint32 // by group: its first entry, its first rank
@@ -82,6 +85,7 @@ type line struct {
 const (
 	near   = 1 << iota // the peer is of the same group
 	parted             // the operations of the run are received by more than one entry
+	posts              // it sends
 )
 
 // A position is where a lane is: at a slice of an operation of a run, or of a member of a unit; of a joint reduction, op members
@@ -109,6 +113,20 @@ type kind struct {
 	overhead Time
 	long     uint32 // how many slices are longer
 	port     uint8
+	level    uint8 // of the link
+}
+
+// A total is a message in all its slices.
+type total struct {
+	bytes, slices int64
+	busy          Time // of the port that sends it
+}
+
+// A shape is a message's in chunks.
+type shape struct {
+	chunks uint32
+	slices int32
+	copies bool
 }
 
 type kindKey struct {

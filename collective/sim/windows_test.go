@@ -79,6 +79,43 @@ func TestWindowsAreExact(t *testing.T) {
 	}
 }
 
+// A simulation that has run keeps what does not depend on the size, and its next runs are those of a new one.
+func TestWindowsAgain(t *testing.T) {
+	for _, v := range []plan.Variant{{Algorithm: plan.Tree}, {Algorithm: plan.HalvingDoubling}, {Algorithm: plan.Hierarchical, Between: plan.Ring}} {
+		g := preset(t, "rail", 64, nil)
+		s := build(t, g, v, schedule.AllReduce, 0)
+		for _, slice := range []int64{0, -1, 128 << 10} {
+			for crew := range 2 {
+				opts := []sim.Option{sim.At(sim.Messages), sim.Unverified(), sim.Crew(crew + 1)}
+				if slice >= 0 { // else as many as there are by default
+					opts = append(opts, sim.Slices(slice))
+				}
+				m, err := sim.New(g, s, opts...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				kept := 0
+				for _, bytes := range []int64{1 << 20, 1 << 20, 1 << 12, 1 << 23, 0, 1<<20 + 4, 1 << 21, 1 << 21, 64} {
+					before := sim.Kept(m)
+					a, err := m.Run(bytes)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if before != nil && sim.Kept(m) == before {
+						kept++
+					}
+					if b := run(t, g, s, bytes, opts...); a.Method != sim.ByWindows || a.Digest != b.Digest || !slices.Equal(a.Finish, b.Finish) || a.Tiers != b.Tiers || !slices.Equal(a.Ports, b.Ports) {
+						t.Errorf("%v, slices of %d, %d bytes: %s %v %v, anew %s %v %v", v, slice, bytes, a.Method, a.Time, a.Tiers, b.Method, b.Time, b.Tiers)
+					}
+				}
+				if least := map[int64]int{0: 5, -1: 2, 128 << 10: 2}[slice]; kept < least {
+					t.Errorf("%v, slices of %d: %d of 8 runs went on from the last", v, slice, kept)
+				}
+			}
+		}
+	}
+}
+
 // The same of large double trees on presets: 4,096 to 65,536 ranks.
 func TestWindowsAreExactForLargeTrees(t *testing.T) {
 	seed := rand.Uint64()
