@@ -70,21 +70,21 @@ func newWindows(f *schedule.Fleet, m *model, cfg *config, class []uint8, size *s
 
 // span works out how long a window is, and reports whether there is such a length.
 func (x *windows) span() bool {
-	x.quickest, x.ahead = math.MaxInt64, math.MaxInt64
+	var quickest, ahead Time = math.MaxInt64, math.MaxInt64 // what the quickest message takes, and the quickest between groups
 	for kind, use := range x.uses {
 		takes := x.kinds[kind].wire[0] + x.kinds[kind].latency
 		if use != 0 {
-			x.quickest = min(x.quickest, takes)
+			quickest = min(quickest, takes)
 		}
 		if use&afar != 0 {
-			x.ahead = min(x.ahead, takes)
+			ahead = min(ahead, takes)
 		}
 	}
-	if x.quickest <= 0 || x.ahead <= 0 {
+	if quickest <= 0 || ahead <= 0 {
 		return false
 	}
 	// Long windows would keep much in order at a time.
-	ahead := min(x.ahead, 16*min(x.quickest, 1<<maxWindow))
+	ahead = min(ahead, 16*min(quickest, 1<<maxWindow))
 	x.shift = uint(min(bits.Len64(uint64(ahead))-1, maxWindow))
 	return true
 }

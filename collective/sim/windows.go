@@ -34,10 +34,9 @@ type windows struct {
 	uses    []uint8 // by kind
 	known   map[kindKey]uint16
 	readers []int32 // by program: a rank of it
-	// A group is a range of ranks; quickest is what the quickest message takes, and ahead the quickest between groups.
-	group           []uint32 // by rank
-	base, start     []uint32 // by group: its first entry, its first rank
-	quickest, ahead Time
+	// A group is a range of ranks.
+	group       []uint32 // by rank
+	base, start []uint32 // by group: its first entry, its first rank
 
 	// Shard s is the groups from s·2^shard on.
 	shard   uint

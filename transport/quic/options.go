@@ -39,7 +39,7 @@ type config struct {
 func Conns(n int) Option { return func(c *config) { c.Settings.Conns, c.most = n, n } }
 
 // MostConns sets how many connections two ranks may come to share, up to 32, which is the default. There are 4 at first, or as many as a [Conns] before it
-// says. While their congestion windows are all that limits what a rank sends, over a round trip of 2 ms or more on which nothing
+// says, of which one alone stays alone. While their congestion windows are all that limits what a rank sends, over a round trip of 2 ms or more on which nothing
 // waits in a queue, it doubles them, and keeps those that make it quicker by a tenth: a window that a loss has halved grows by a packet in a
 // round trip, which takes minutes on a long path, and the more windows there are, the less one loss costs. Losses that [LossRepair] repairs do
 // not shrink a window, and do not count. It must be equal in the whole group.

@@ -130,6 +130,12 @@ func (p *peer) widen() {
 		return
 	}
 	now := course{work: p.bulk.done()}
+	p.mu.Lock()
+	early := now.busy-p.spread.last.busy < epochTime
+	p.mu.Unlock()
+	if early {
+		return // as decide would say, for less
+	}
 	conns := 0
 	for _, w := range p.active()[1:] {
 		if !w.attached.Load() || !w.shares() {
@@ -165,7 +171,7 @@ func (p *peer) widen() {
 	n := s.decide(now)
 	begun := p.dialled > 0
 	p.mu.Unlock()
-	if n == int(p.width.Swap(int32(n))) {
+	if !p.setWidth(n) {
 		return
 	}
 	if begun {
@@ -174,6 +180,15 @@ func (p *peer) widen() {
 		p.wires[0].control(control{kind: kindMore})
 		p.wires[0].rouse()
 	}
+}
+
+// setWidth sets over how many connections this side sends, and reports whether that is another number.
+func (p *peer) setWidth(n int) bool {
+	other := int(p.width.Swap(int32(n))) != n
+	if p.bulk.waiting.Load() > 0 {
+		p.rouseOne() // those that were woken for what is there may not share in it any more
+	}
+	return other
 }
 
 // heardMore takes the peer's wish for n connections.

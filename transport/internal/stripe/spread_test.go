@@ -220,3 +220,25 @@ func TestWishes(t *testing.T) {
 		t.Errorf("a wish for as many as there may be: %v", err)
 	}
 }
+
+// A frame that waits for a connection which has been given up meanwhile goes by another one, which is woken.
+func TestFewerConnections(t *testing.T) {
+	v := newVictim(t, Defaults(), 0)
+	p := newPeer(v.ep, 1, "", NewNonce())
+	p.wires = append(p.wires, make([]*wire, 8)...)
+	p.grow(8)
+	p.setWidth(8)
+	for _, w := range p.active() {
+		w.attached.Store(true)
+	}
+	kept, given := p.wires[1], p.wires[7]
+	kept.sleeping = true
+	p.bulk.add(entry{size: 1 << 16})
+	if !p.setWidth(DefaultConns) || kept.sleeping || given.shares() {
+		t.Errorf("a connection that is kept sleeps: %t; one that is not takes frames: %t", kept.sleeping, given.shares())
+	}
+	<-kept.wake
+	if kept.sleeping = true; p.setWidth(DefaultConns) {
+		t.Error("as many connections as before are another number")
+	}
+}
