@@ -37,6 +37,7 @@ topology < collective/schedule < collective/plan, collective/sim
 topology, transport < topology/probe
 transport < transport/internal/stripe < transport/quic, transport/tcp
 transport/internal/stripe < transport/network
+transport/internal/aesgcm < transport/tcp
 transport < transport/mem, transport/shm, transport/rdma, transport/simnet, transport/p2p
 transport < transport/transporttest
 transport/internal/stripe, transport/transporttest < transport/internal/stripe/stripetest

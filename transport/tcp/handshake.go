@@ -43,6 +43,9 @@ func (t *Transport) handshake(ctx context.Context, raw *net.TCPConn, want string
 		return nil, err
 	}
 	s := suites[state.CipherSuite]
+	if t.cfg.standard {
+		s = standardSuites[state.CipherSuite]
+	}
 	if s == nil || len(keys.client) != s.hashLen || len(keys.server) != s.hashLen {
 		return nil, fmt.Errorf("no keys of %s", tls.CipherSuiteName(state.CipherSuite))
 	}

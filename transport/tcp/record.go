@@ -16,6 +16,8 @@ import (
 	"slices"
 
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/ringtree/ringtree/transport/internal/aesgcm"
 )
 
 // Sizes of TLS 1.3 records in bytes (RFC 8446, section 5).
@@ -52,7 +54,8 @@ type suite struct {
 	limit uint64
 }
 
-func newGCM(key []byte) (cipher.AEAD, error) {
+// standardGCM is AES-GCM of the standard library.
+func standardGCM(key []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, err
@@ -60,10 +63,15 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-var suites = map[uint16]*suite{
-	tls.TLS_AES_128_GCM_SHA256:       {16, newGCM, sha256.New, sha256.Size, 1 << 23},
-	tls.TLS_AES_256_GCM_SHA384:       {32, newGCM, sha512.New384, sha512.Size384, 1 << 23},
-	tls.TLS_CHACHA20_POLY1305_SHA256: {32, chacha20poly1305.New, sha256.New, sha256.Size, 1 << 40},
+// suites are those that crypto/tls negotiates: AES-128-GCM where both ends have instructions for it. standardSuites are for [StandardCipher].
+var suites, standardSuites = suitesWith(aesgcm.New), suitesWith(standardGCM)
+
+func suitesWith(gcm func(key []byte) (cipher.AEAD, error)) map[uint16]*suite {
+	return map[uint16]*suite{
+		tls.TLS_AES_128_GCM_SHA256:       {16, gcm, sha256.New, sha256.Size, 1 << 23},
+		tls.TLS_AES_256_GCM_SHA384:       {32, gcm, sha512.New384, sha512.Size384, 1 << 23},
+		tls.TLS_CHACHA20_POLY1305_SHA256: {32, chacha20poly1305.New, sha256.New, sha256.Size, 1 << 40},
+	}
 }
 
 // expand is HKDF-Expand-Label without a context (RFC 8446, section 7.1).

@@ -27,45 +27,86 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// halves returns the two ends of one direction.
-func halves(t testing.TB, s *suite) (out, in half) {
+func TestSuites(t *testing.T) {
+	for id, s := range suites {
+		name := tls.CipherSuiteName(id)
+		checkSuite(t, name, s, s)
+		checkSuite(t, name+" to the standard library's", s, standardSuites[id])
+		checkSuite(t, name+" from the standard library's", standardSuites[id], s)
+	}
+}
+
+// checkSuite sends records from one end to the other.
+func checkSuite(t *testing.T, name string, from, to *suite) {
 	t.Helper()
-	secret := make([]byte, s.hashLen)
+	secret := make([]byte, from.hashLen)
 	rand.Read(secret)
-	out, err := newHalf(s, secret)
+	out, err := newHalf(from, secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if in, err = newHalf(s, secret); err != nil {
+	in, err := newHalf(to, secret)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return out, in
+	for _, n := range []int{0, 1, 17, recordPlain} {
+		content := make([]byte, n)
+		rand.Read(content)
+		record := out.seal(make([]byte, 0, recordSpace), typeApplication, content)
+		size, err := length(record)
+		if err != nil || size != len(record) {
+			t.Fatalf("%s: %d bytes: length %d, %v, want %d", name, n, size, err, len(record))
+		}
+		kind, got, err := in.open(make([]byte, 0, n+1), record)
+		if err != nil || kind != typeApplication || !bytes.Equal(got, content) {
+			t.Errorf("%s: %d bytes: got type %d, %d bytes, %v", name, n, kind, len(got), err)
+		}
+	}
+	if _, _, err := in.open(nil, out.seal(make([]byte, 0, recordSpace), 0, nil)); err == nil {
+		t.Errorf("%s: a record of zeros only: got no error", name)
+	}
+	bad := out.seal(make([]byte, 0, recordSpace), typeApplication, []byte("x"))
+	bad[len(bad)-1]++
+	if _, _, err := in.open(nil, bad); err == nil {
+		t.Errorf("%s: a forged record: got no error", name)
+	}
 }
 
-func TestSuites(t *testing.T) {
-	for id, s := range suites {
-		out, in := halves(t, s)
-		for _, n := range []int{0, 1, 17, recordPlain} {
-			content := make([]byte, n)
-			rand.Read(content)
-			record := out.seal(make([]byte, 0, recordSpace), typeApplication, content)
-			size, err := length(record)
-			if err != nil || size != len(record) {
-				t.Fatalf("%s: %d bytes: length %d, %v, want %d", tls.CipherSuiteName(id), n, size, err, len(record))
-			}
-			kind, got, err := in.open(make([]byte, 0, n+1), record)
-			if err != nil || kind != typeApplication || !bytes.Equal(got, content) {
-				t.Errorf("%s: %d bytes: got type %d, %d bytes, %v", tls.CipherSuiteName(id), n, kind, len(got), err)
-			}
-		}
-		if _, _, err := in.open(nil, out.seal(make([]byte, 0, recordSpace), 0, nil)); err == nil {
-			t.Errorf("%s: a record of zeros only: got no error", tls.CipherSuiteName(id))
-		}
-		bad := out.seal(make([]byte, 0, recordSpace), typeApplication, []byte("x"))
-		bad[len(bad)-1]++
-		if _, _, err := in.open(nil, bad); err == nil {
-			t.Errorf("%s: a forged record: got no error", tls.CipherSuiteName(id))
-		}
+// StandardCipher is what it says, and peers need not agree on it.
+func TestStandardCipher(t *testing.T) {
+	id := newIdentity(t)
+	one, err := New(id, StandardCipher())
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := New(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := sockets(t)
+	type made struct {
+		c   *conn
+		err error
+	}
+	answered := make(chan made, 1)
+	go func() {
+		c, err := two.handshake(context.Background(), b, id.ID, false)
+		answered <- made{c, err}
+	}()
+	client, err := one.handshake(context.Background(), a, id.ID, true)
+	server := <-answered
+	if err := errors.Join(err, server.err); err != nil {
+		t.Fatal(err)
+	}
+	stock, err := standardGCM(make([]byte, 16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprintf("%T", client.out.aead), fmt.Sprintf("%T", stock); got != want && client.out.suite != standardSuites[tls.TLS_CHACHA20_POLY1305_SHA256] {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if err := exchange(client, server.c); err != nil {
+		t.Error(err)
 	}
 }
 
