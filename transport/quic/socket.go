@@ -130,7 +130,7 @@ func (p *port) watch(qc *quicgo.Conn, client bool) {
 	if !client {
 		out, in = in, out
 	}
-	context.AfterFunc(qc.Context(), p.fix.add(qc.RemoteAddr(), out, in, connWorker{qc}, qc.ConnectionStats().MinRTT >= longPath))
+	context.AfterFunc(qc.Context(), p.fix.add(qc.RemoteAddr(), out, in, connWorker{qc}, qc.ConnectionStats().MinRTT))
 }
 
 // repairSuffix marks the protocol that those who can repair losses negotiate.
