@@ -35,7 +35,7 @@ func TestBacklog(t *testing.T) {
 				default:
 					b.admit(at, batch, batch*size)
 					handed.Add(batch)
-					time.Sleep(time.Microsecond) // reading takes time
+					<-time.After(time.Microsecond) // reading takes time
 				}
 			}
 		}()
@@ -61,7 +61,7 @@ func TestBacklog(t *testing.T) {
 			most := int64(0)
 			for _, pause := range []time.Duration{time.Microsecond, time.Millisecond, stalled + time.Millisecond, gone - stalled} {
 				for range 100 {
-					time.Sleep(pause)
+					<-time.After(pause)
 					to := handed.Load() - done
 					if most = max(most, to); to > quicRoom {
 						t.Fatalf("%d packets of %d bytes wait for a connection that has done nothing for %v", to, size, pause)
@@ -80,11 +80,11 @@ func TestBacklog(t *testing.T) {
 		handed := begin(t, w, 100)
 		const strange = backlogLimit
 		for handed.Load() < strange {
-			time.Sleep(time.Microsecond)
+			<-time.After(time.Microsecond)
 		}
 		start, done := time.Now(), int64(strange)
 		for done < 100*quicRoom {
-			time.Sleep(50 * time.Microsecond)
+			<-time.After(50 * time.Microsecond)
 			to := handed.Load() - done
 			w.n.Add(uint64(100 * to))
 			done += to
@@ -95,7 +95,7 @@ func TestBacklog(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		handed := begin(t, &fakeWorker{}, 100)
-		time.Sleep(2*gone + 10*stalled)
+		<-time.After(2*gone + 10*stalled)
 		if handed.Load() <= quicRoom {
 			t.Error("a connection that never does anything stops the reader for good")
 		}
