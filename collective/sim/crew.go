@@ -25,8 +25,12 @@ type crewman struct {
 	// mine are the arrivals of a group in the window, in order: each the time from its begin (32 bits), slot (16) and kind (16).
 	mine  []uint64
 	stack []uint8
-	steps int64 // done
+	base  uint32 // the first entry of the group that is being run
+	steps int64  // done
 	told  int64
+	// Where groups alike are run as one.
+	alike *alike
+	due   uint64 // the earliest window of what is left in groups, or never
 	// By turns, so that what was sent in a window can be read in the next: what came for others, by crewman, and its earliest window.
 	turn     int
 	out      [2][][]arrival
@@ -37,34 +41,52 @@ type crewman struct {
 // run runs to the end, and reports whether every lane came to its own.
 func (x *windows) run() bool {
 	x.barrier.of = int32(len(x.crew))
-	inParts(len(x.crew), func(i int) { x.crew[i].run() })
+	ran := make([]int, len(x.crew))
+	inParts(len(x.crew), func(i int) { ran[i] = x.crew[i].run() })
 	steps := int64(0)
-	for _, w := range x.crew {
+	x.ran = 0
+	for i, w := range x.crew {
 		steps += w.steps
+		x.ran += ran[i]
 	}
 	return steps == x.f.Steps()
 }
 
-func (w *crewman) run() {
+// run returns how many ranks were run, where those of groups alike are run as one.
+func (w *crewman) run() (ranks int) {
 	x := w.x
-	w.earliest = never
+	w.earliest, w.due = never, never
 	w.begin, w.end = 0, 1<<x.shift
-	for g := w.lo << x.shard; g < uint32(len(x.base)) && g < w.hi<<x.shard; g++ {
-		for r := x.start[g]; r < x.start[g+1]; r++ {
-			for l := range x.lanes {
-				w.wake(r, uint8(l))
-			}
+	lo, hi := w.groups()
+	if w.alike != nil {
+		w.beginAlike()
+	} else {
+		for g := lo; g < hi; g++ {
+			w.enter(g)
+			w.live(g)
 		}
-		w.live(g)
 	}
 	for {
 		window := w.meet()
 		if window == never {
-			return
+			if w.alike != nil {
+				return w.endAlike()
+			}
+			return int(x.start[hi] - x.start[lo])
 		}
-		if w.q.open(window) {
-			w.begin = Time(window) << x.shift
-			w.end = w.begin + 1<<x.shift
+		w.begin = Time(window) << x.shift
+		w.end = w.begin + 1<<x.shift
+		opened := w.q.open(window)
+		switch {
+		case w.alike != nil && (opened || w.due == window):
+			w.batch = w.batch[:0]
+			for shard := range w.hi - w.lo {
+				if opened {
+					w.batch = w.q.take(shard, w.batch)
+				}
+			}
+			w.passAlike(window)
+		case opened:
 			for shard := range w.hi - w.lo {
 				if w.batch = w.q.take(shard, w.batch[:0]); len(w.batch) > 0 {
 					w.pass((w.lo + shard) << x.shard)
@@ -78,14 +100,31 @@ func (w *crewman) run() {
 	}
 }
 
+// groups returns the groups of the crewman, lo to hi-1.
+func (w *crewman) groups() (lo, hi uint32) {
+	all := uint32(len(w.x.base))
+	return min(w.lo<<w.x.shard, all), min(w.hi<<w.x.shard, all)
+}
+
+// enter has all ranks of a group begin.
+func (w *crewman) enter(g uint32) {
+	x := w.x
+	w.base = x.base[g]
+	for r := x.start[g]; r < x.start[g+1]; r++ {
+		for l := range x.lanes {
+			w.wake(r, uint8(l))
+		}
+	}
+}
+
 // meet waits for the others to end the window, takes what they sent, and returns the next one.
 func (w *crewman) meet() uint64 {
 	x := w.x
 	if len(x.crew) == 1 {
-		return w.q.next()
+		return min(w.q.next(), w.due)
 	}
 	turn := w.turn
-	w.soonest[turn] = min(w.q.next(), w.earliest)
+	w.soonest[turn] = min(w.q.next(), w.earliest, w.due)
 	x.barrier.wait()
 	window := uint64(never)
 	for _, v := range x.crew {
@@ -134,6 +173,10 @@ func (w *crewman) pass(first uint32) {
 
 // later puts an arrival at the group that is being run into the rest of its window, or into a later one.
 func (w *crewman) later(at Time, group uint32, slot, kind uint16) {
+	if at >= w.end && w.alike != nil {
+		w.alike.leave(arrival{at, group, slot, kind}, uint64(at)>>w.x.shift)
+		return
+	}
 	if at >= w.end {
 		w.q.push(arrival{at, group, slot, kind}, group>>w.x.shard-w.lo)
 		return
@@ -163,6 +206,7 @@ func (w *crewman) elsewhere(at Time, group uint32, slot, kind uint16) {
 func (w *crewman) live(g uint32) {
 	x := w.x
 	base := x.base[g]
+	w.base = base
 	for i := 0; i < len(w.mine); i++ { // what is added comes later
 		key := w.mine[i]
 		at, slot, kind := w.begin+Time(key>>32), uint16(key>>16), uint16(key)
@@ -316,6 +360,8 @@ func (w *crewman) send(r uint32, s *standing, o *operation, e, k, slice uint32) 
 	*out = free + m.gap
 	if kind := i<<1 | uint16(long); y.flags&near != 0 {
 		w.later(free+m.latency, y.who, slot, kind)
+	} else if w.alike != nil {
+		w.alike.outs = append(w.alike.outs, outgoing{free + m.latency, e - w.base, kind})
 	} else {
 		w.elsewhere(free+m.latency, y.who, slot, kind)
 	}
@@ -352,7 +398,11 @@ func (w *crewman) receive(r uint32, s *standing, o *operation, p *position, e, k
 	s.end = max(s.end, s.cpu)
 	if tick+1 == uint32(o.slices)*uint32(o.count) { // a send is over when it has been taken
 		for i := range width {
-			x.over(x.f.Peer(e+i), s.cpu)
+			if w.alike != nil {
+				w.alike.ends = append(w.alike.ends, outgoing{at: s.cpu, entry: e + i - w.base})
+			} else {
+				x.over(x.f.Peer(e+i), s.cpu)
+			}
 		}
 	}
 	return true
