@@ -13,10 +13,13 @@ const ByLikeness = "messages, by windows, hosts alike run as one"
 // Groups are numbered from the crewman's first one.
 type alike struct {
 	first  uint32  // group
-	static []int32 // by group: the leader before anything has happened
+	class  []int32 // by group: its class before anything has happened, among all groups
+	static []int32 // by group: the leader at that time
 	leader []int32 // by group
 	next   []int32 // by group: the next one of its class, or -1; a leader is the first
 	inbox  []int32 // by group: its first arrival of the window's batch, or -1
+	// history is, by leader, a hash of what came. It serves to count the classes of all crewmen.
+	history []uint64
 	// What is under way within a leader's group beyond the window, and its earliest window, or never.
 	left    [][]arrival
 	due     []uint64
@@ -51,37 +54,58 @@ type outgoing struct {
 // manyVariants is from how many on they are found by their hashes.
 const manyVariants = 8
 
-// newAlike returns the classes of groups lo to hi-1, or nil where there are too many for it to be worth it, or where what messages are like is
-// known only operation by operation.
-func (x *windows) newAlike(lo, hi uint32) *alike {
-	n := int(hi - lo)
-	a := &alike{first: lo, static: make([]int32, n)}
-	known := make(map[uint64][]int32) // leaders, by hash
-	classes := 0
-	for h := range a.static {
-		hash, ok := x.likeness(lo + uint32(h))
-		if !ok {
-			return nil
+// likes returns the class of each group before anything has happened, numbered as they come, and how many there are; or nil where there are too
+// many for it to be worth it, or where what messages are like is known only operation by operation.
+func (x *windows) likes() (of []int32, classes int) {
+	n := len(x.base)
+	hashes, known := make([]uint64, n), make([]bool, partsOf(n, partRanks))
+	inParts(len(known), func(part int) {
+		known[part] = true
+		for g := part * n / len(known); g < (part+1)*n/len(known) && known[part]; g++ {
+			hashes[g], known[part] = x.likeness(uint32(g))
 		}
-		a.static[h] = -1
-		for _, l := range known[hash] {
-			if x.likeGroups(lo+uint32(l), lo+uint32(h)) {
-				a.static[h] = l
+	})
+	if slices.Contains(known, false) {
+		return nil, 0
+	}
+	of = make([]int32, n)
+	var leads []uint32                 // by class: its first group
+	byHash := make(map[uint64][]int32) // classes
+	for g, hash := range hashes {
+		of[g] = -1
+		for _, c := range byHash[hash] {
+			if x.likeGroups(leads[c], uint32(g)) {
+				of[g] = c
 				break
 			}
 		}
-		if a.static[h] < 0 {
-			a.static[h] = int32(h)
-			known[hash] = append(known[hash], int32(h))
-			if classes++; 2*classes > n {
-				return nil
+		if of[g] < 0 {
+			of[g] = int32(len(leads))
+			byHash[hash] = append(byHash[hash], of[g])
+			if leads = append(leads, uint32(g)); 2*len(leads) > n && !x.cfg.fewAlike {
+				return nil, 0
 			}
 		}
 	}
-	a.leader, a.next, a.inbox = make([]int32, n), make([]int32, n), make([]int32, n)
-	a.left, a.due, a.queued, a.marked = make([][]arrival, n), make([]uint64, n), make([]bool, n), make([]bool, n)
-	for h := range a.inbox {
-		a.inbox[h] = -1
+	return of, len(leads)
+}
+
+// newAlike returns the classes of groups lo to hi-1, where of is that of every group at first.
+func newAlike(lo, hi uint32, of []int32, classes int) *alike {
+	n := int(hi - lo)
+	a := &alike{
+		first: lo, class: of[lo:hi], static: make([]int32, n), leader: make([]int32, n), next: make([]int32, n), inbox: make([]int32, n),
+		history: make([]uint64, n), left: make([][]arrival, n), due: make([]uint64, n), queued: make([]bool, n), marked: make([]bool, n),
+	}
+	leads := make([]int32, classes)
+	for c := range leads {
+		leads[c] = -1
+	}
+	for h, c := range a.class {
+		if leads[c] < 0 {
+			leads[c] = int32(h)
+		}
+		a.static[h], a.inbox[h] = leads[c], -1
 	}
 	return a
 }
@@ -133,7 +157,7 @@ func (a *alike) begin() {
 	copy(a.leader, a.static)
 	tail := make([]int32, len(a.leader))
 	for h, l := range a.leader {
-		a.next[h], a.due[h] = -1, never
+		a.next[h], a.due[h], a.history[h] = -1, never, mix(uint64(a.class[h]))
 		if int(l) != h {
 			a.next[tail[l]] = int32(h)
 		}
@@ -238,6 +262,10 @@ func (w *crewman) passAlike(window uint64) {
 				w.queue(v.head)
 				continue
 			}
+			if v.hi > v.lo {
+				a.history[v.head] = mix(a.history[v.head] ^ mix(v.hash^window))
+			}
+			w.fetch(a.first + uint32(v.head))
 			w.mine = append(w.mine, a.keys[v.lo:v.hi]...)
 			if a.due[v.head] == window {
 				w.recall(v.head)
@@ -367,25 +395,44 @@ func (w *crewman) copyState(from, to int32) {
 			y.count = of[i].count
 		}
 	}
-	a.left[to], a.due[to] = a.left[to][:0], a.due[from]
+	a.left[to], a.due[to], a.history[to] = a.left[to][:0], a.due[from], a.history[from]
 	for _, e := range a.left[from] {
 		e.group = t
 		a.left[to] = append(a.left[to], e)
 	}
 }
 
-// endAlike tells all groups when their leaders' ranks were done, and returns how many ranks were run.
-func (w *crewman) endAlike() (ranks int) {
+// endAlike tells all groups when their leaders' ranks were done.
+func (w *crewman) endAlike() {
 	a, x := w.alike, w.x
 	for h, l := range a.leader {
 		g, of := a.first+uint32(h), a.first+uint32(l)
 		if int(l) == h {
-			ranks += int(x.start[g+1] - x.start[g])
 			continue
 		}
 		for i := range x.start[g+1] - x.start[g] {
 			x.ranks[x.start[g]+i].end = x.ranks[x.start[of]+i].end
 		}
 	}
-	return ranks
+}
+
+// different returns how many ranks were not like others to the end: those of one group of each class, however many crewmen ran one.
+func (x *windows) different() int {
+	if len(x.crew) == 0 || x.crew[0].alike == nil {
+		return len(x.ranks)
+	}
+	n := 0
+	known := make(map[uint64]bool)
+	for _, w := range x.crew {
+		a := w.alike
+		for h, l := range a.leader {
+			if int(l) != h || known[a.history[h]] {
+				continue
+			}
+			known[a.history[h]] = true
+			g := a.first + uint32(h)
+			n += int(x.start[g+1] - x.start[g])
+		}
+	}
+	return n
 }

@@ -26,6 +26,7 @@ type crewman struct {
 	mine  []uint64
 	stack []uint8
 	base  uint32 // the first entry of the group that is being run
+	sight uint32 // of what fetch has looked at
 	steps int64  // done
 	told  int64
 	// Where groups alike are run as one.
@@ -41,19 +42,15 @@ type crewman struct {
 // run runs to the end, and reports whether every lane came to its own.
 func (x *windows) run() bool {
 	x.barrier.of = int32(len(x.crew))
-	ran := make([]int, len(x.crew))
-	inParts(len(x.crew), func(i int) { ran[i] = x.crew[i].run() })
+	inParts(len(x.crew), func(i int) { x.crew[i].run() })
 	steps := int64(0)
-	x.ran = 0
-	for i, w := range x.crew {
+	for _, w := range x.crew {
 		steps += w.steps
-		x.ran += ran[i]
 	}
 	return steps == x.f.Steps()
 }
 
-// run returns how many ranks were run, where those of groups alike are run as one.
-func (w *crewman) run() (ranks int) {
+func (w *crewman) run() {
 	x := w.x
 	w.earliest, w.due = never, never
 	w.begin, w.end = 0, 1<<x.shift
@@ -70,9 +67,9 @@ func (w *crewman) run() (ranks int) {
 		window := w.meet()
 		if window == never {
 			if w.alike != nil {
-				return w.endAlike()
+				w.endAlike()
 			}
-			return int(x.start[hi] - x.start[lo])
+			return
 		}
 		w.begin = Time(window) << x.shift
 		w.end = w.begin + 1<<x.shift
@@ -166,6 +163,7 @@ func (w *crewman) pass(first uint32) {
 				w.mine = append(w.mine, uint64(e.at-w.begin)<<32|uint64(e.slot)<<16|uint64(e.kind))
 			}
 			sortKeys(w.mine)
+			w.fetch(first + g)
 			w.live(first + g)
 		}
 	}
@@ -200,6 +198,28 @@ func (w *crewman) elsewhere(at Time, group uint32, slot, kind uint16) {
 	out := &w.out[w.turn][w.x.of[shard]]
 	*out = append(*out, arrival{at, group, slot, kind})
 	w.earliest = min(w.earliest, uint64(at)>>w.x.shift)
+}
+
+// fetchLines is up to how many lines of a cache are fetched of each part of a group's state.
+const fetchLines = 64
+
+// fetch looks at the state of a group, at all of it at once: looked at as it is used, each line of it would be waited for by itself.
+func (w *crewman) fetch(g uint32) {
+	x := w.x
+	lo, hi := int(x.start[g]), int(x.start[g+1])
+	sight := uint32(0)
+	for r := lo; r < min(hi, lo+fetchLines); r++ {
+		sight += x.ranks[r].first
+	}
+	at := x.at[lo*x.lanes : hi*x.lanes]
+	for i := 0; i < min(len(at), fetchLines*5); i += 5 { // 60 bytes
+		sight += at[i].done
+	}
+	lines := x.entries[x.base[g]:x.entriesTo(int32(hi))]
+	for i := 0; i < min(len(lines), fetchLines*4); i += 4 { // 64 bytes
+		sight += lines[i].count
+	}
+	w.sight += sight
 }
 
 // live runs a group through its arrivals in the window.
@@ -337,7 +357,10 @@ func (m *kind) longer(slice uint32) int {
 func (w *crewman) send(r uint32, s *standing, o *operation, e, k, slice uint32) {
 	x := w.x
 	y := &x.entries[e]
-	i := x.like(r, y, e, k)
+	i := y.kind
+	if i == varies {
+		i = x.like(r, y, e, k)
+	}
 	m := &x.kinds[i]
 	long := m.longer(slice)
 	if o.kind == schedule.Copy {
@@ -389,7 +412,11 @@ func (w *crewman) receive(r uint32, s *standing, o *operation, p *position, e, k
 	} else if y.count <= tick {
 		return false
 	}
-	m := &x.kinds[x.like(r, y, e, k)]
+	i := y.kind
+	if i == varies {
+		i = x.like(r, y, e, k)
+	}
+	m := &x.kinds[i]
 	cost += m.overhead
 	if o.kind == schedule.RecvReduce {
 		cost += joint(m.reduce[m.longer(slice)], int32(width))

@@ -176,11 +176,14 @@ func (x *windows) share() {
 		}
 		x.crew = append(x.crew, w)
 	}
-	if x.asOne {
-		inParts(crew, func(i int) {
-			w := x.crew[i]
-			w.alike = x.newAlike(w.groups())
-		})
+	if !x.asOne {
+		return
+	}
+	if of, classes := x.likes(); of != nil {
+		for _, w := range x.crew {
+			lo, hi := w.groups()
+			w.alike = newAlike(lo, hi, of, classes)
+		}
 	}
 }
 

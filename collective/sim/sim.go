@@ -214,8 +214,8 @@ func (m *Simulation) run(res *Result, size *sizes) error {
 		}
 		if w != nil && w.run() {
 			m.windows = w
-			res.Method, res.Classes, res.Finish = ByWindows, w.ran, make([]Time, res.Ranks)
-			if w.ran < res.Ranks {
+			res.Method, res.Classes, res.Finish = ByWindows, w.different(), make([]Time, res.Ranks)
+			if res.Classes < res.Ranks {
 				res.Method = ByLikeness
 			}
 			for r, busy := range w.account(res, nil) {

@@ -46,7 +46,6 @@ type windows struct {
 	barrier barrier
 
 	asOne bool // groups alike are run as one
-	ran   int  // ranks
 }
 
 // A strand is the operations of a lane, for all ranks of a program.
