@@ -47,6 +47,14 @@ func (s *direct) Layout() schedule.Layout {
 	return schedule.Layout{Blocks: s.n, Pieces: 1}
 }
 
+// Turn says that all ranks do the same, each with those that come after it.
+func (s *direct) Turn() int {
+	if s.coll.Rooted() {
+		return 0
+	}
+	return 1
+}
+
 func (s *direct) At(r topology.Rank, l schedule.Lane, i int) (schedule.Op, bool) {
 	if s.coll.Rooted() {
 		return s.star(r, l, i)

@@ -25,6 +25,7 @@ type hier struct {
 	pieces int    // chunks of a block: those of the schedule between hosts
 	inner  []flat // by block; nil on a single host
 	wide   int    // channels of an inner schedule
+	turn   int    // see Turn
 }
 
 // newHier returns a hierarchical all-reduce; inner makes the schedule between hosts for a block.
@@ -41,9 +42,34 @@ func newHier(g *topology.Graph, inner func(hosts, block int) flat) schedule.Sche
 			s.inner = append(s.inner, inner(g.Hosts(), b))
 		}
 		s.pieces, s.wide = s.inner[0].Layout().Chunks(), s.inner[0].Channels()
+		s.turn = s.turns()
 	}
 	return s
 }
+
+// turns returns how many ranks hosts have that do the same: hosts of one size, of ranks in order, between which all do the same.
+func (s *hier) turns() int {
+	for _, inner := range s.inner {
+		switch inner := inner.(type) {
+		case *ring:
+			if inner.o.ranks != nil {
+				return 0
+			}
+		case *direct:
+		default:
+			return 0
+		}
+	}
+	for h := range s.g.Hosts() {
+		if s.g.HostSize(h) != s.blocks || int(s.g.HostRank(h, 0)) != h*s.blocks || int(s.g.HostRank(h, s.blocks-1)) != (h+1)*s.blocks-1 {
+			return 0
+		}
+	}
+	return s.blocks
+}
+
+// Turn says that all hosts do the same, each with those that come after it, where that is so.
+func (s *hier) Turn() int { return s.turn }
 
 func (s *hier) Ranks() int              { return s.g.Size() }
 func (s *hier) Channels() int           { return s.blocks * s.wide }

@@ -103,3 +103,45 @@ func TestVerifyEverySchedule(t *testing.T) {
 	})
 	t.Logf("%d schedules, %d of them different", built.Load(), verified.Load())
 }
+
+// Schedules that say how they look the same from many ranks say so of hosts of one size, whose ranks are in order, and Verify holds them
+// to it.
+func TestTurns(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, tc := range []struct {
+		g             *topology.Graph
+		between, flat int // what hierarchies and direct turn by
+	}{
+		{hostsOf(t, nil, 4, 4, 4), 4, 1}, {hostsOf(t, nil, 3, 3, 3, 3), 3, 1}, {hostsOf(t, nil, 2, 2), 2, 1}, {hostsOf(t, nil, ones(6)...), 1, 1},
+		{hostsOf(t, nil, 4, 4, 3), 0, 1}, {hostsOf(t, rng, 4, 4, 4), 0, 1}, {hostsOf(t, nil, 6), 0, 1}, {hostsOf(t, nil, 1), 0, 0},
+	} {
+		p := New(tc.g)
+		for _, c := range schedule.Collectives() {
+			for _, v := range p.Variants(c) {
+				s, err := p.Build(v, Request{Collective: c})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := 0
+				switch reduces := c == schedule.AllReduce || c == schedule.Barrier; {
+				case v.Algorithm == Direct && !c.Rooted():
+					want = tc.flat
+				case v.Algorithm == Hierarchical && reduces && (v.Between == Ring || v.Between == Direct):
+					want = tc.between
+				}
+				got := 0
+				if s, ok := s.(schedule.Turner); ok {
+					got = s.Turn()
+				}
+				if got != want {
+					t.Errorf("%v by %v over %d ranks of %d hosts: turns by %d, want %d", c, v, tc.g.Size(), tc.g.Hosts(), got, want)
+				}
+				if got > 0 {
+					if err := schedule.Verify(s, schedule.Contract{Collective: c}); err != nil {
+						t.Errorf("%v by %v over %d ranks of %d hosts: %v", c, v, tc.g.Size(), tc.g.Hosts(), err)
+					}
+				}
+			}
+		}
+	}
+}

@@ -155,7 +155,7 @@ func (r *FleetReader) Read(part int) {
 	n := p.hi - p.lo
 	p.which, p.ends, p.known = make([]int32, n), make([]uint32, n), make(map[uint64][]int32)
 	all := n
-	if p.lo == 0 { // the others will be put behind
+	if p.lo == 0 && len(r.parts) > 1 { // the others will be put behind
 		all = r.s.Ranks()
 	}
 	b := fleetBuilder{s: r.s, z: r.z, ops: make([][]run1, 2*r.s.Channels())}

@@ -28,6 +28,9 @@ func checkLinks(s Schedule, r topology.Rank) error {
 			if reason == "" {
 				reason = checkRepeat(s, r, l, i, &op)
 			}
+			if reason == "" {
+				reason = checkTurn(s, r, l, i, &op)
+			}
 			if reason != "" {
 				return &VerifyError{Rank: r, Lane: l, Index: i, Reason: reason}
 			}

@@ -77,6 +77,9 @@ func (p *Program) At(r topology.Rank, l Lane, i int) (Op, bool) {
 // Repeat says what the schedule says of itself.
 func (p *Program) Repeat(r topology.Rank, l Lane, i int) int { return repeat(p.s, r, l, i) }
 
+// Turn says what the schedule says of itself.
+func (p *Program) Turn() int { return turnOf(p.s) }
+
 // Len returns how many operations the lane has.
 func (p *Program) Len(l Lane) int { return len(p.lanes[l]) }
 
@@ -108,3 +111,6 @@ func (t *table) At(r topology.Rank, l Lane, i int) (Op, bool) {
 
 // Repeat says what the schedule says of itself.
 func (t *table) Repeat(r topology.Rank, l Lane, i int) int { return repeat(t.Schedule, r, l, i) }
+
+// Turn says what the schedule says of itself.
+func (t *table) Turn() int { return turnOf(t.Schedule) }

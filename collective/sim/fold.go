@@ -10,7 +10,8 @@ const foldUneven = 1 << 24
 // are coloured by what they are, then again and again by the colours of their peers, until that splits no more. ok is
 // false when there would be more than limit classes.
 //
-// What one member of a class does at a time all do at that time, so a fleet of one member each takes exactly as long.
+// What one member of a class does at a time all do at that time, so a fleet of one member each takes exactly as long; but for messages that
+// ask first, which are granted by number, and wires of pairs, of which classes have fewer.
 func fold(f *schedule.Fleet, class []uint8, size *sizes, limit int) (of []int32, classes int, ok bool) {
 	n := f.Ranks()
 	if size.chunk < 0 && f.Steps() > foldUneven {

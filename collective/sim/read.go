@@ -42,69 +42,81 @@ type linkPart struct {
 	many   bool // more than a class can number
 }
 
-// classify finds the class of every entry's link.
-func (m *Simulation) classify() error {
-	m.class = make([]uint8, m.fleet.Entries())
-	n := m.fleet.Ranks()
+// classify finds the class of the link of every entry of a fleet.
+func (m *Simulation) classify(f *schedule.Fleet) ([]uint8, error) {
+	class := make([]uint8, f.Entries())
+	n := f.Ranks()
 	found := make([]linkPart, partsOf(n, partRanks))
 	inParts(len(found), func(i int) {
 		p := &found[i]
 		p.lo, p.hi, p.number = int32(i*n/len(found)), int32((i+1)*n/len(found)), make(map[topology.Link]uint8)
-		m.links(p)
+		m.links(f, class, p)
 	})
 	for i := range found {
 		p := &found[i]
-		if p.many {
-			return errClasses
-		}
-		var of [maxClasses]uint8
-		same := true
-		for k, l := range p.links {
-			c, err := m.model.class(l)
-			if err != nil {
-				return err
-			}
-			of[k] = c
-			same = same && int(c) == k
+		of, same, err := m.model.number(p)
+		if err != nil {
+			return nil, err
 		}
 		if !same {
-			m.entries(p.lo, p.hi, func(e uint32, _, _ topology.Rank) bool {
-				m.class[e] = of[m.class[e]]
+			entries(f, p.lo, p.hi, func(e uint32, _, _ topology.Rank) bool {
+				class[e] = of[class[e]]
 				return true
 			})
 		}
 	}
-	return nil
+	return class, nil
+}
+
+// number returns the classes of the links of a part, and whether they are numbered as those are.
+func (m *model) number(p *linkPart) (of [maxClasses]uint8, same bool, err error) {
+	if p.many {
+		return of, false, errClasses
+	}
+	same = true
+	for k, l := range p.links {
+		if of[k], err = m.class(l); err != nil {
+			return of, false, err
+		}
+		same = same && int(of[k]) == k
+	}
+	return of, same, nil
 }
 
 // links finds the links of a part.
-func (m *Simulation) links(p *linkPart) {
+func (m *Simulation) links(f *schedule.Fleet, class []uint8, p *linkPart) {
 	last := uint8(0)
-	m.entries(p.lo, p.hi, func(e uint32, from, to topology.Rank) bool {
+	entries(f, p.lo, p.hi, func(e uint32, from, to topology.Rank) bool {
 		l := m.g.Link(from, to)
 		if len(p.links) == 0 || p.links[last] != l {
-			k := slices.Index(p.links[:min(len(p.links), 8)], l) // sooner than a hash
-			if k < 0 {
-				n, known := p.number[l]
-				if k = int(n); !known {
-					if p.many = len(p.links) == maxClasses; p.many {
-						return false
-					}
-					k = len(p.links)
-					p.links = append(p.links, l)
-					p.number[l] = uint8(k)
-				}
+			if last = p.find(l); p.many {
+				return false
 			}
-			last = uint8(k)
 		}
-		m.class[e] = last
+		class[e] = last
 		return true
 	})
 }
 
+// find returns the number of a link, a new one if it is new.
+func (p *linkPart) find(l topology.Link) uint8 {
+	k := slices.Index(p.links[:min(len(p.links), 8)], l) // sooner than a hash
+	if k < 0 {
+		n, known := p.number[l]
+		if k = int(n); !known {
+			if p.many = len(p.links) == maxClasses; p.many {
+				return 0
+			}
+			k = len(p.links)
+			p.links = append(p.links, l)
+			p.number[l] = uint8(k)
+		}
+	}
+	return uint8(k)
+}
+
 // entries calls yield for the entries of ranks lo to hi-1 that send or receive, with the link's ends, until it returns false.
-func (m *Simulation) entries(lo, hi int32, yield func(e uint32, from, to topology.Rank) bool) {
-	f := m.fleet
+func entries(f *schedule.Fleet, lo, hi int32, yield func(e uint32, from, to topology.Rank) bool) {
 	for r := lo; r < hi; r++ {
 		for l := range schedule.Lane(f.Lanes()) {
 			lc, base := f.Lane(r, l)

@@ -25,6 +25,7 @@ type Simulation struct {
 	s       schedule.Schedule
 	cfg     *config
 	model   *model
+	turning *turning // where it needs no fleet of all ranks
 	fleet   *schedule.Fleet
 	class   []uint8
 	traffic *traffic // at Congestion
@@ -76,16 +77,24 @@ func New(g *topology.Graph, s schedule.Schedule, opts ...Option) (*Simulation, e
 	if m.model, err = newModel(g, cfg.override); err != nil {
 		return nil, err
 	}
-	if m.fleet, err = read(s, cfg.limit); err != nil {
-		return nil, err
+	if m.turning, err = m.turn(); err == nil && m.turning == nil {
+		err = m.read()
 	}
-	if err = m.classify(); err == nil && cfg.level == Congestion {
+	if err == nil && cfg.level == Congestion {
 		err = m.wire()
 	}
 	if err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// read reads what all ranks do, and the links between them.
+func (m *Simulation) read() (err error) {
+	if m.fleet, err = read(m.s, m.cfg.limit); err == nil {
+		m.class, err = m.classify(m.fleet)
+	}
+	return err
 }
 
 // wire makes the network ready.
@@ -140,15 +149,30 @@ func (m *Simulation) Run(bytes int64) (*Result, error) {
 		bytes = 0
 	}
 	size := newSizes(m.s, int(bytes/m.cfg.elem), m.cfg.elem)
-	if err := m.fleet.Slice(m.slicing(&size)); err != nil {
-		return nil, err
-	}
 	res := &Result{
 		Ranks: m.s.Ranks(), Bytes: bytes, Contract: m.cfg.contract, Level: m.cfg.level, Checked: m.checked, Classes: m.s.Ranks(),
-		Steps: m.fleet.Steps(), elements: m.cfg.elem,
+		elements: m.cfg.elem,
 	}
-	if err := m.run(res, &size); err != nil {
-		return nil, err
+	done := false
+	if m.turning != nil && size.chunk >= 0 {
+		var err error
+		if done, err = m.turned(res, &size); err != nil {
+			return nil, err
+		}
+	}
+	if !done {
+		if m.fleet == nil {
+			if err := m.read(); err != nil {
+				return nil, err
+			}
+		}
+		if err := m.fleet.Slice(m.slicing(m.fleet, &size)); err != nil {
+			return nil, err
+		}
+		res.Steps = m.fleet.Steps()
+		if err := m.run(res, &size); err != nil {
+			return nil, err
+		}
 	}
 	res.Bound = m.model.bound(m.cfg, res.Ranks, bytes, m.traffic)
 	res.sum()
@@ -158,14 +182,14 @@ func (m *Simulation) Run(bytes int64) (*Result, error) {
 	return res, nil
 }
 
-func (m *Simulation) slicing(size *sizes) schedule.Slicing {
+func (m *Simulation) slicing(f *schedule.Fleet, size *sizes) schedule.Slicing {
 	chunk := int64(size.layout.Longest(size.length)) * size.elem
 	slice := m.cfg.slice
 	switch {
 	case slice == 0:
 		return schedule.Slicing{}
 	case slice < 0:
-		longest := chunk * int64(m.fleet.Longest())
+		longest := chunk * int64(f.Longest())
 		slice = max(128<<10, (longest+63)/64)
 	}
 	slice = max(slice/size.elem, 1) * size.elem
@@ -201,7 +225,7 @@ func (m *Simulation) run(res *Result, size *sizes) error {
 			return nil
 		}
 	}
-	if level == Classes && res.Steps >= foldFrom {
+	if level == Classes && res.Steps >= foldFrom && cfg.wires == PortWires && !m.model.asks() {
 		if of, classes, ok := fold(m.fleet, m.class, size, res.Ranks/2); ok {
 			return m.folded(res, size, of, classes)
 		}
@@ -210,14 +234,11 @@ func (m *Simulation) run(res *Result, size *sizes) error {
 		w := m.windows
 		m.windows = nil
 		if w == nil || !w.again(size) {
-			w = newWindows(m.fleet, m.model, cfg, m.class, size, level == Classes)
+			w = newWindows(m.fleet, m.model, cfg, m.class, size)
 		}
 		if w != nil && w.run() {
 			m.windows = w
-			res.Method, res.Classes, res.Finish = ByWindows, w.different(), make([]Time, res.Ranks)
-			if res.Classes < res.Ranks {
-				res.Method = ByLikeness
-			}
+			res.Method, res.Finish = ByWindows, make([]Time, res.Ranks)
 			for r, busy := range w.account(res, nil) {
 				res.Finish[r] = w.finished(int32(r))
 				res.port(topology.Rank(r), busy)
@@ -274,8 +295,13 @@ func (m *Simulation) folded(res *Result, size *sizes, of []int32, classes int) e
 		}
 		class = append(class, m.class[lo:hi]...)
 	}
-	res.Method, res.Classes, res.Finish = "classes", classes, make([]Time, res.Ranks)
-	if w := newWindows(f, m.model, m.cfg, class, size, false); w != nil && w.run() {
+	return m.alike(res, size, f, class, of, weight)
+}
+
+// alike runs a fleet of one rank of each class; rank r is like machine of[r].
+func (m *Simulation) alike(res *Result, size *sizes, f *schedule.Fleet, class []uint8, of []int32, weight []int64) error {
+	res.Method, res.Classes, res.Finish = "classes", f.Ranks(), make([]Time, res.Ranks)
+	if w := newWindows(f, m.model, m.cfg, class, size); w != nil && w.run() {
 		busy := w.account(res, weight)
 		for r, c := range of {
 			res.Finish[r] = w.finished(c)

@@ -2,7 +2,5 @@
 
 package tcp
 
-const tried = false
-
 // tries has nothing: elsewhere, connections are waited for.
 type tries struct{}

@@ -35,11 +35,8 @@ func (in *intake) room() (a, b []byte) {
 	}
 	in.w = copy(in.buf, in.buf[in.r:in.w])
 	in.r = 0
-	switch { // nothing is in buf: it would be in rest
-	case len(in.rest) >= readBuffer:
-		return in.rest, in.buf[:frameSize] // what is behind it is likely to be as long, and goes to its own place
-	case len(in.rest) > 0:
-		return in.rest, in.buf
+	if len(in.rest) > 0 {
+		return in.rest, in.buf // nothing is in buf: it would be in rest
 	}
 	return in.buf[in.w:], nil
 }
@@ -129,7 +126,7 @@ func (w *wire) parse() error {
 		}
 		switch m.kind {
 		case kindFrame:
-			memory, err := l.reserve(m.seq, &h, w.prompt != nil)
+			memory, err := l.reserve(m.seq, &h)
 			if err != nil {
 				return err
 			}
