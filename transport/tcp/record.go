@@ -140,10 +140,7 @@ func (h *half) seal(to []byte, kind byte, content []byte) []byte {
 	n := len(content) + recordTrailer
 	to = slices.Grow(to, recordHeader+n)
 	to = append(to, typeApplication, 3, 3, byte(n>>8), byte(n))
-	to = append(append(to, content...), kind)
-	body := at + recordHeader
-	sealed := h.aead.Seal(to[body:body], h.next(), to[body:], to[at:body])
-	return to[:body+len(sealed)]
+	return aesgcm.SealEnding(h.aead, to, h.next(), content, kind, to[at:])
 }
 
 // length returns how many bytes the record takes that begins with these recordHeader bytes.

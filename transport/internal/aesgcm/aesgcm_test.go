@@ -152,6 +152,17 @@ func compare(t *testing.T, own, stock cipher.AEAD, nonce, text, data []byte) {
 	if within := own.Seal(room[:0], nonce, room, data); !bytes.Equal(within, want) {
 		t.Fatalf("%d bytes of text, %d of data: sealed in place to %x, want %x", len(text), len(data), within, want)
 	}
+	if n := len(text); n > 0 {
+		for _, g := range []cipher.AEAD{own, stock} {
+			if ending := SealEnding(g, []byte("abc"), nonce, text[:n-1], text[n-1], data); string(ending[:before]) != "abc" || !bytes.Equal(ending[before:], want) {
+				t.Fatalf("%d bytes of text, %d of data: sealed with a byte from elsewhere to %x, want %x", n, len(data), ending, want)
+			}
+		}
+		room := append(make([]byte, 0, len(want)), text[:n-1]...)
+		if within := SealEnding(own, room[:0], nonce, room, text[n-1], data); !bytes.Equal(within, want) {
+			t.Fatalf("%d bytes of text, %d of data: sealed in place with a byte from elsewhere to %x, want %x", n, len(data), within, want)
+		}
+	}
 	opened, err := own.Open([]byte("abc"), nonce, apart[before:], data)
 	if err != nil || string(opened[:before]) != "abc" || !bytes.Equal(opened[before:], text) {
 		t.Fatalf("%d bytes of text, %d of data: opened to %x, %v, want %x", len(text), len(data), opened, err, text)
@@ -296,7 +307,8 @@ func TestNoAllocations(t *testing.T) {
 	}
 	nonce, record := make([]byte, 12), make([]byte, 5+1000+16)
 	if n := testing.AllocsPerRun(100, func() {
-		sealed := g.Seal(record[5:5], nonce, record[5:1005], record[:5])
+		g.Seal(record[5:5], nonce, record[5:1005], record[:5])
+		sealed := SealEnding(g, record[5:5], nonce, record[5:1004], 23, record[:5])
 		if _, err := g.Open(sealed[:0], nonce, sealed, record[:5]); err != nil {
 			t.Fatal(err)
 		}
@@ -347,7 +359,8 @@ func FuzzAESGCM(f *testing.F) {
 	})
 }
 
-// BenchmarkAESGCM seals and opens as transport/tcp does: in place, behind a header of five bytes, which is authenticated. The largest is a full record.
+// BenchmarkAESGCM seals and opens as transport/tcp does: in place, behind a header of five bytes, which is authenticated. The largest
+// is a full record, also sealed from content apart from its type.
 func BenchmarkAESGCM(b *testing.B) {
 	for _, size := range []int{16, 32} {
 		own, stock := pair(b, make([]byte, size))
@@ -364,6 +377,15 @@ func BenchmarkAESGCM(b *testing.B) {
 						by.Seal(record[5:5], nonce, record[5:5+n], record[:5])
 					}
 				})
+				if n == 1<<14+1 {
+					text := make([]byte, n-1)
+					b.Run("apart/"+name, func(b *testing.B) {
+						b.SetBytes(int64(n))
+						for b.Loop() {
+							SealEnding(by, record[:5], nonce, text, 23, record[:5])
+						}
+					})
+				}
 				sealed := by.Seal(nil, nonce, record[5:5+n], record[:5])
 				b.Run("open/"+name, func(b *testing.B) {
 					b.SetBytes(int64(n))

@@ -24,6 +24,9 @@
 //	AES-256  seal      0.68  0.46     5.32  2.97     6.95  3.75
 //	AES-256  open      0.72  0.56     5.23  2.91     7.22  3.82
 //
+// In a slower hour a full record took, sealed from content apart from its type ([SealEnding]), 2,902 ns, where the standard library's, which copies first, took
+// 4,254 (AES-128; 3,458 and 6,931 for AES-256).
+//
 // On Zen 3 the carry-less product sets the pace: one takes two cycles, of 128 bits or 256, and is dispatched by itself. Twelve for eight blocks are 24 cycles of the
 // 46 that a stride takes; forty rounds of AES would take 20 beside it. One reduction for each stride, instead of for each four, costs a tenth to a fifth more.
 package aesgcm

@@ -149,20 +149,39 @@ func (g *gcm) Overhead() int { return tagSize }
 
 // Seal is that of [cipher.AEAD].
 func (g *gcm) Seal(dst, nonce, plaintext, data []byte) []byte {
+	return g.sealBoth(dst, nonce, plaintext, nil, data)
+}
+
+func (g *gcm) sealEnding(dst, nonce, text []byte, end byte, data []byte) []byte {
+	return g.sealBoth(dst, nonce, text, []byte{end}, data)
+}
+
+// sealBoth seals text and end, of a byte at most, as one.
+func (g *gcm) sealBoth(dst, nonce, text, end, data []byte) []byte {
 	if len(nonce) != nonceSize {
 		panic("aesgcm: incorrect length of nonce")
 	}
-	if uint64(len(plaintext)) > longest {
+	n := len(text) + len(end)
+	if uint64(n) > longest {
 		panic("aesgcm: message too large")
 	}
-	ret, out := extend(dst, len(plaintext)+tagSize)
-	checkOverlap(out, plaintext, data)
+	ret, out := extend(dst, n+tagSize)
+	checkOverlap(out, text, data)
 	var s state
 	g.begin(&s, nonce, data)
-	for at := 0; at < len(plaintext); at += piece {
-		seal(&g.schedule, &s, &out[at], &plaintext[at], min(len(plaintext)-at, piece))
+	apart := len(text) // what does not share a block with the end
+	if len(end) > 0 {
+		apart -= apart % blockSize
 	}
-	finish(&g.schedule, &s, (*[nonceSize]byte)(nonce), uint64(len(plaintext))*8, uint64(len(data))*8, (*[tagSize]byte)(out[len(plaintext):]))
+	for at := 0; at < apart; at += piece {
+		seal(&g.schedule, &s, &out[at], &text[at], min(apart-at, piece))
+	}
+	if apart < n {
+		var last [blockSize]byte
+		copy(last[copy(last[:], text[apart:]):], end)
+		seal(&g.schedule, &s, &out[apart], &last[0], n-apart)
+	}
+	finish(&g.schedule, &s, (*[nonceSize]byte)(nonce), uint64(n)*8, uint64(len(data))*8, (*[tagSize]byte)(out[n:]))
 	return ret
 }
 

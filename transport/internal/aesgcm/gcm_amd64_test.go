@@ -104,7 +104,19 @@ func TestPieces(t *testing.T) {
 		seal(&g.schedule, &parts, &got[at], &text[at], n)
 		at += n
 	}
-	if !bytes.Equal(got, want) || whole != parts {
+	if !bytes.Equal(got, want) || parts.counter != whole.counter || parts.sum != whole.sum {
 		t.Errorf("got %x, %x, want %x, %x", got, parts, want, whole)
 	}
+}
+
+// Where the text is not copied first, it must not lie where the result goes.
+func TestEndingOverlaps(t *testing.T) {
+	g := wide(t, make([]byte, 16))
+	defer func() {
+		if recover() == nil {
+			t.Error("got no panic")
+		}
+	}()
+	b := make([]byte, 200)
+	SealEnding(g, b[:0], make([]byte, 12), b[100:190], 1, nil)
 }

@@ -46,6 +46,16 @@ func TestPageEnds(t *testing.T) {
 				if got := own.Seal(dst[:0], aad[:12], src, aad[12:]); !bytes.Equal(got, want) {
 					t.Fatalf("%d bytes, end %v: sealed to %x, want %x", n, end, got, want)
 				}
+				if n > 0 {
+					cut := src[:n-1]
+					if end {
+						copy(src[1:], text[:n-1])
+						cut = src[1:]
+					}
+					if got := SealEnding(own, dst[:0], aad[:12], cut, text[n-1], aad[12:]); !bytes.Equal(got, want) {
+						t.Fatalf("%d bytes, end %v: sealed with a byte from elsewhere to %x, want %x", n, end, got, want)
+					}
+				}
 				// The nonce behind the data, so that both meet an end.
 				copy(aad, data)
 				copy(aad[len(data):], nonce)
