@@ -34,7 +34,9 @@ func (y *try) init(c *conn, call uintptr) error {
 	y.raw, y.call = raw, call
 	y.do = func(fd uintptr) {
 		for {
-			n, _, errno := unix.Syscall(y.call, fd, uintptr(unsafe.Pointer(&y.iov[0])), uintptr(y.used))
+			// It does not wait, so the scheduler need not hear of it. A call that takes long to copy would lose its processor to another
+			// goroutine's thread, and have to get one back.
+			n, _, errno := unix.RawSyscall(y.call, fd, uintptr(unsafe.Pointer(&y.iov[0])), uintptr(y.used))
 			switch errno {
 			case 0:
 				y.n, y.err = int(n), nil
