@@ -24,7 +24,14 @@ func TestMutants(t *testing.T) {
 	engine := func(name, file, from, to, run string) mutant {
 		return mutant{name, "collective", "collective/internal/engine/" + file, from, to, run}
 	}
+	stripe := func(name, file, from, to string) mutant {
+		return mutant{name, "transport/internal/stripe", "transport/internal/stripe/" + file, from, to, "TestPlacedFrames$|TestPlaceLeft$"}
+	}
 	for _, m := range []mutant{
+		stripe("a place is good for any operation", "link.go", "s.place.mem != nil && s.place.header == *h", "s.place.mem != nil"),
+		stripe("a place stays a place when its frame has been released", "link.go", "\t\tl.wanted--\n", ""),
+		stripe("the memory is the caller's again while a frame is read into it", "place.go", "if in.frame == l && !in.dropped {", "if in.frame != l && !in.dropped {"),
+		stripe("what is read into its place goes behind it", "reader.go", "n += copy(in.rest, there[n:])", "n += copy(in.rest[:cap(in.rest)], there[n:])"),
 		rdma("a frame is handed out before its payload has settled", "settle.go", "return frame < l.settled, err", "return true, err", "TestDirectReceive$"),
 		rdma("a read counts for what comes after it", "settle.go", "l.settling = until", "l.settling = until + 1", "TestDirectReceive$"),
 		rdma("a flush counts for what comes after it", "settle.go", "l.settled = until\n", "l.settled = until + 1\n", "TestDirectReceive$"),

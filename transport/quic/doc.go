@@ -9,7 +9,8 @@
 //
 // On Linux the kernel joins packets on their way in (UDP_GRO, see [ReceiveOffload]) and out (UDP_SEGMENT), and the
 // reader of a socket polls it for a while before it sleeps ([BusyPoll]). It also leaves packets in the kernel's buffer
-// while the connection is busy: quic-go keeps 256 packets, drops the rest, and takes that for loss on the way.
+// while the connection is busy or kept from a processor: quic-go keeps 256 packets, drops the rest without a word, and its peer takes
+// that for congestion on the way.
 //
 // quic-go takes every loss for congestion. So where a path loses packets by chance, parity goes with them, and they are restored
 // before quic-go sees that they are missing ([LossRepair]): sent packets pass the numberer of their connection's flow, received

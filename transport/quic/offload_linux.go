@@ -110,7 +110,7 @@ func (c *offloadConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 		bytes += m.N
 		n++
 	}
-	c.logs.admit(c.at, bytes)
+	c.logs.admit(c.at, n, bytes)
 	return n, nil
 }
 

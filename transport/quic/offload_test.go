@@ -2,9 +2,6 @@ package quic
 
 import (
 	"bytes"
-	"net"
-	"net/netip"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,43 +98,6 @@ func TestSpinner(t *testing.T) {
 	off.caught(now, minSpin, 0, true)
 	if a := off.allowance(now, 0); a != 0 {
 		t.Errorf("switched off: %v, want no polling", a)
-	}
-}
-
-type fakeWorker struct{ n atomic.Uint64 }
-
-func (w *fakeWorker) done() uint64 { return w.n.Load() }
-
-func TestBacklog(t *testing.T) {
-	var b backlogs
-	at := netip.MustParseAddrPort("192.0.2.1:7")
-	b.admit(at, 1<<30) // a stranger passes
-	w := &fakeWorker{}
-	w.n.Store(1000)
-	stop := b.add(&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7}, w)
-	b.admit(at, backlogLimit+1)
-	if b.room(at, backlogLimit, 1) {
-		t.Error("room behind a full backlog")
-	}
-	admitted := make(chan bool)
-	go func() {
-		b.admit(at, 5)
-		admitted <- true
-	}()
-	w.n.Add(backlogLimit) // enough is done
-	<-admitted
-	w.n.Add(1 << 20) // more than was given: it has another source
-	if !b.room(at, backlogLimit, backlogLimit+1) || b.room(at, backlogLimit, 1) {
-		t.Error("the count does not follow what is done")
-	}
-	b.admit(at, 5) // nothing moves, so what is left counts as dropped
-	w.n.Add(1)
-	if !b.room(at, backlogLimit, backlogLimit+1) {
-		t.Error("no room after the backlog was written off")
-	}
-	stop()
-	if !b.room(at, backlogLimit, 1<<30) || len(b.of) != 0 {
-		t.Error("a connection that has ended is remembered")
 	}
 }
 

@@ -87,6 +87,7 @@ type repairFlow struct {
 	on       bool
 	broken   bool            // numbered packets do not arrive
 	members  []*repairMember // none: it is over; under owner.mu, too
+	hold     time.Duration   // see orderer; under owner.mu, too
 	numbers  *numberer       // nil until it was on
 	meter    lossMeter
 	buf      []byte
@@ -121,9 +122,9 @@ type repairer struct {
 	open []*repairFlow // with a gap; the reader's
 }
 
-// add begins repair for a connection with an address, until stop is called. Packets are numbered at once if the path is long, else after
-// the first loss.
-func (r *repairer) add(addr net.Addr, out, in uint32, w lossWorker, long bool) (stop func()) {
+// add begins repair for a connection with an address and a round trip of rtt, until stop is called. Packets are numbered at once if that
+// is long, else after the first loss.
+func (r *repairer) add(addr net.Addr, out, in uint32, w lossWorker, rtt time.Duration) (stop func()) {
 	at, ok := addrPort(addr)
 	if !ok {
 		return func() {}
@@ -144,7 +145,8 @@ func (r *repairer) add(addr net.Addr, out, in uint32, w lossWorker, long bool) (
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.members = append(f.members, m)
-	f.long = f.long || long
+	f.long = f.long || rtt >= longPath
+	f.hold = max(f.hold, holdOf(rtt))
 	f.greet(0)
 	return func() {
 		r.mu.Lock()
@@ -292,12 +294,16 @@ func (r *repairer) done(at netip.AddrPort, w lossWorker) (s RepairStats) {
 	return s
 }
 
-// source returns the flow with an address, or nil, and whether the peer of one of its members sends with that tag.
+// source returns the flow with an address, or nil, and whether the peer of one of its members sends with that tag, in which case it has an
+// orderer.
 func (r *repairer) source(at netip.AddrPort, tag uint32) (f *repairFlow, known bool) {
 	r.mu.RLock() // a sender may hold the flow's for as long as a write takes
 	defer r.mu.RUnlock()
 	if f = r.at[at]; f != nil {
 		known = slices.ContainsFunc(f.members, func(m *repairMember) bool { return m.in == tag })
+		if known && f.order == nil {
+			f.order = &orderer{hold: f.hold}
+		}
 	}
 	return f, known
 }
@@ -315,9 +321,6 @@ func (r *repairer) receive(at netip.AddrPort, p, oob []byte, now time.Duration) 
 		return nil
 	case !known:
 		return nil
-	}
-	if f.order == nil {
-		f.order = &orderer{}
 	}
 	switch p[0] {
 	case kindNumbered:
@@ -359,7 +362,7 @@ func (f *repairFlow) given() []readyPacket {
 // due returns when the first gap is to be given up, and whether there is any.
 func (r *repairer) due() (at time.Duration, any bool) {
 	for _, f := range r.open {
-		if end := f.order.gap + holdTime; !any || end < at {
+		if end := f.order.gap + f.order.hold; !any || end < at {
 			at, any = end, true
 		}
 	}
@@ -369,7 +372,7 @@ func (r *repairer) due() (at time.Duration, any bool) {
 // expired gives up one gap that has been open for too long, and returns what is behind it and from where that came.
 func (r *repairer) expired(now time.Duration) (net.Addr, []readyPacket) {
 	for _, f := range r.open {
-		if now-f.order.gap >= holdTime {
+		if now-f.order.gap >= f.order.hold {
 			f.order.expired(now)
 			return f.to, f.given()
 		}

@@ -5,9 +5,11 @@ import "time"
 const (
 	// orderWindow is how many packets are kept, for repairs and while a gap is open; a power of two.
 	orderWindow = 512
-	// A gap is given up, so that QUIC sees the loss, after holdTime or when holdPackets have come behind it.
-	holdTime    = 12 * time.Millisecond
+	// A gap is given up, so that QUIC sees the loss, when holdPackets have come behind it, or after a quarter of a round trip, which is
+	// kept within bounds: parity that is on the way may be late because its sender had to wait for a processor.
 	holdPackets = 192
+	shortHold   = 12 * time.Millisecond
+	longHold    = 50 * time.Millisecond
 	openGroups  = 16 // whose parity is kept; a power of two
 	// longRun is how many packets in a row chance does not lose: they are the work of a full queue, which QUIC must see.
 	longRun = 4
@@ -42,6 +44,7 @@ type readyPacket struct{ packet, oob []byte }
 // clock: whoever uses it tells the time since some beginning.
 type orderer struct {
 	report
+	hold    time.Duration // how long a gap may be open
 	code    code
 	started bool
 	next    uint32 // the first packet that has not been given out
@@ -168,10 +171,13 @@ func (o *orderer) give() {
 	o.next++
 }
 
+// holdOf returns how long a gap may be open where a round trip takes rtt.
+func holdOf(rtt time.Duration) time.Duration { return min(max(rtt/4, shortHold), longHold) }
+
 // expired gives up a gap that has been open for too long.
 func (o *orderer) expired(now time.Duration) {
 	o.ready = o.ready[:0]
-	if o.open && now-o.gap >= holdTime {
+	if o.open && now-o.gap >= o.hold {
 		o.giveUp(now)
 	}
 }

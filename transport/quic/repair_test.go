@@ -85,7 +85,7 @@ func TestRepair(t *testing.T) {
 	for _, rate := range []float64{0, 0.001, 0.01, 0.03} {
 		t.Run(fmt.Sprint(rate), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 2))
-			p := &path{}
+			p := &path{orderer: orderer{hold: shortHold}}
 			p.numberer.number = ^uint32(0) - 1000 // numbers wrap around
 			p.parities = redundancy(rate)
 			lost := 0
@@ -103,11 +103,11 @@ func TestRepair(t *testing.T) {
 				p.send(b)
 			}
 			p.end()
-			p.now += holdTime
+			p.now += shortHold
 			for p.open {
 				p.expired(p.now)
 				p.take()
-				p.now += holdTime
+				p.now += shortHold
 			}
 			i := 0
 			for _, b := range p.got {
@@ -135,7 +135,7 @@ func TestRepairAnyParity(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for parities := 1; parities <= maxParity; parities++ {
 		for _, count := range []int{1, 5, 31, groupData} {
-			p := &path{}
+			p := &path{orderer: orderer{hold: shortHold}}
 			p.parities = parities
 			sent := testPackets(rng, 1+count)
 			kept := rng.IntN(min(parities, count))
@@ -162,7 +162,7 @@ func TestRepairAnyParity(t *testing.T) {
 // What a full queue drops, a row of packets, is left to QUIC; a gap without parity is given up in time, or when too much waits.
 func TestRepairGivesUp(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
-	p := &path{}
+	p := &path{orderer: orderer{hold: shortHold}}
 	p.parities = maxParity
 	sent := testPackets(rng, 2*groupData)
 	p.lose = func(b []byte) bool {
@@ -175,11 +175,11 @@ func TestRepairGivesUp(t *testing.T) {
 	if p.repaired != 0 || len(p.got) != 8 || !p.open {
 		t.Fatalf("after a row of losses: %d came, %+v, waiting %v", len(p.got), p.report, p.open)
 	}
-	p.expired(p.gap + holdTime - 1)
+	p.expired(p.gap + shortHold - 1)
 	if !p.open {
 		t.Error("given up before its time")
 	}
-	p.expired(p.gap + holdTime)
+	p.expired(p.gap + shortHold)
 	p.take()
 	if p.open || p.lost != longRun || len(p.got) != len(sent)-longRun {
 		t.Errorf("given up: %d came, %+v", len(p.got), p.report)
@@ -263,7 +263,7 @@ func FuzzRepair(f *testing.F) {
 		r := &repairer{count: &repairCounters{}, write: func([]byte, int, []byte, net.Addr) error { return nil }}
 		at := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7}
 		source, _ := addrPort(at)
-		defer r.add(at, 0, 0, &fakeWorker{}, true)()
+		defer r.add(at, 0, 0, &fakeWorker{}, longPath)()
 		now := time.Duration(0)
 		for len(data) >= 2 {
 			size := min(int(be.Uint16(data)), len(data)-2)
@@ -344,7 +344,7 @@ func TestLossRepairDeaf(t *testing.T) {
 	at := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7}
 	source, _ := addrPort(at)
 	w := &fakeWorker{}
-	stop := r.add(at, 1, 2, w, false)
+	stop := r.add(at, 1, 2, w, longPath-1)
 	f := r.flow(source)
 	packet := bytes.Repeat([]byte{0x40}, 100)
 	greet := func() {
@@ -372,7 +372,7 @@ func TestLossRepairDeaf(t *testing.T) {
 		t.Error("no reports: packets are numbered on")
 	}
 	stop()
-	stop = r.add(at, 1, 2, w, true)
+	stop = r.add(at, 1, 2, w, 100*time.Millisecond)
 	f = r.flow(source)
 	before := writes.Load()
 	r.receive(source, new(report).append(nil, 1), nil, 0)
@@ -381,6 +381,10 @@ func TestLossRepairDeaf(t *testing.T) {
 	}
 	if !f.send(packet, 0, nil) {
 		t.Error("a long path: packets are not numbered at once")
+	}
+	r.receive(source, (&numberer{tag: 2}).add(nil, packet), nil, 0)
+	if f.order == nil || f.order.hold != 25*time.Millisecond {
+		t.Error("a gap is not open for a quarter of a round trip")
 	}
 	for i := range uint32(8) {
 		said := report{top: 20 * i, runs: 12 * i}

@@ -130,7 +130,7 @@ func (p *port) watch(qc *quicgo.Conn, client bool) {
 	if !client {
 		out, in = in, out
 	}
-	context.AfterFunc(qc.Context(), p.fix.add(qc.RemoteAddr(), out, in, connWorker{qc}, qc.ConnectionStats().MinRTT >= longPath))
+	context.AfterFunc(qc.Context(), p.fix.add(qc.RemoteAddr(), out, in, connWorker{qc}, qc.ConnectionStats().MinRTT))
 }
 
 // repairSuffix marks the protocol that those who can repair losses negotiate.
@@ -241,8 +241,10 @@ func (s *socket) close() {
 }
 
 const (
-	// wantedBuffer is the size of the socket's buffers: at 10 Gbit/s, a sixth of a second.
-	wantedBuffer = 8 << 20
+	// wantedRead and wantedWrite are the sizes of the socket's buffers. The windows of all connections of a process may come in while it is
+	// kept from the processors: a quarter of a second at 1 Gbit/s.
+	wantedRead  = 32 << 20
+	wantedWrite = 8 << 20
 	// enoughBuffer is what makes no warning.
 	enoughBuffer = 2 << 20
 )
@@ -251,9 +253,19 @@ var warnBuffers sync.Once // in a process
 
 // sizeBuffers enlarges the socket's buffers.
 func sizeBuffers(u *net.UDPConn, log *slog.Logger) {
-	err := errors.Join(u.SetReadBuffer(wantedBuffer), u.SetWriteBuffer(wantedBuffer))
+	err := errors.Join(sizeBuffer(u.SetReadBuffer, wantedRead), sizeBuffer(u.SetWriteBuffer, wantedWrite))
 	read, write, known := forceBuffers(u)
 	reportBuffers(&warnBuffers, log, read, write, known, err)
+}
+
+// sizeBuffer sets the size of a buffer to wanted, or less where the system refuses what it does not allow.
+func sizeBuffer(set func(int) error, wanted int) (err error) {
+	for size := wanted; size >= enoughBuffer; size /= 2 {
+		if err = set(size); err == nil {
+			break
+		}
+	}
+	return err
 }
 
 // reportBuffers says once when the system does not allow the buffers to be large enough.
@@ -263,8 +275,8 @@ func reportBuffers(once *sync.Once, log *slog.Logger, read, write int, known boo
 	}
 	once.Do(func() {
 		log.Warn("UDP buffers are smaller than they should be, so packets may be lost at high rates",
-			"receive", read, "send", write, "wanted", wantedBuffer, "error", err,
-			"remedy", "on Linux, set net.core.rmem_max and net.core.wmem_max to the wanted size")
+			"receive", read, "send", write, "wanted receive", wantedRead, "wanted send", wantedWrite, "error", err,
+			"remedy", "on Linux, set net.core.rmem_max and net.core.wmem_max to the wanted sizes")
 	})
 }
 

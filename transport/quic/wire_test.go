@@ -254,6 +254,23 @@ func TestBufferWarning(t *testing.T) {
 	}
 }
 
+// Where the system refuses a buffer of the wanted size, one of the largest size that it allows is taken.
+func TestSizeBuffer(t *testing.T) {
+	for _, allowed := range []int{wantedRead, wantedRead / 4, enoughBuffer - 1} {
+		got := 0
+		err := sizeBuffer(func(n int) error {
+			if n > allowed {
+				return errors.New("too much")
+			}
+			got = n
+			return nil
+		}, wantedRead)
+		if allowed < enoughBuffer && err == nil || allowed >= enoughBuffer && (err != nil || got != allowed) {
+			t.Errorf("%d bytes allowed: got %d, %v", allowed, got, err)
+		}
+	}
+}
+
 // A rank that nobody answers for is lost.
 func TestNobodyThere(t *testing.T) {
 	id := newIdentity(t)

@@ -113,7 +113,7 @@ func (t *Transport) Carrier(ctx context.Context, name string, _ stripe.Nonce) (c
 	}
 	s := &server{transport: t, listener: listener.(*net.TCPListener), closed: make(chan struct{})}
 	c = stripe.Carrier{
-		Name: name, Clear: t.cfg.clear, Places: places, Dial: t.dial, Stop: s.stop,
+		Name: name, Prompt: tried && t.cfg.wrap == nil, Clear: t.cfg.clear, Places: places, Dial: t.dial, Stop: s.stop,
 		Start: func(serve func(stripe.Conn)) {
 			s.welcome = serve
 			s.accepting.Add(1)

@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// tried says that connections can be tried without waiting.
+const tried = true
+
 // vectors is how many segments go to the kernel at once.
 const vectors = 64
 

@@ -2,5 +2,7 @@
 
 package tcp
 
+const tried = false
+
 // tries has nothing: elsewhere, connections are waited for.
 type tries struct{}

@@ -8,7 +8,7 @@ import (
 	"github.com/ringtree/ringtree/transport"
 )
 
-// What is received and not reduced can be stored where it belongs by the peer's device, where the link is a
+// What is received and not reduced can be stored where it belongs, by the peer's device or the link's reads, where the link is a
 // transport.ExpectingLink. So the engine says, as far ahead as the link takes it, where such frames of an operation are wanted.
 // The device may store there long before the frame's turn has come, so a place is given only when nothing of this rank's uses the memory any
 // more: every operation of the lane that is before the receive and touches the same chunks is over, and every one that waits

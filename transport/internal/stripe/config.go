@@ -139,6 +139,9 @@ type Carrier struct {
 	// Silent is how long a peer may say nothing before it counts as lost; 0 leaves that to the connections. It
 	// must be equal in the whole group.
 	Silent time.Duration
+	// Prompt says that the connections can be tried without waiting, so that they can be read to where frames are wanted: links are then
+	// [transport.ExpectingLink]s.
+	Prompt bool
 	// Clear makes the connections but the first go on in clear when they have been greeted. It must be equal in the whole group.
 	Clear bool
 	// Most is how many connections there may become, up to MaxConns, where those that the Settings say are too few; they have a Course then,

@@ -18,6 +18,9 @@
 // that polls its link in vain: the writer and the reader are locks, and the goroutines that wait for the socket only see to what those
 // who were there did not do. Others are written and read by the goroutines.
 //
+// Such a connection is also read straight into the memory that a frame's receiver wants it in, if that is known when the header comes and the header
+// is the one that is expected ([transport.ExpectingLink]); other payloads go to memory of the pool.
+//
 // Flow control is by credit: at most window frames of a link are posted and not yet released by the peer, so
 // the receiver has a slot for whatever arrives, its readers never wait, and no link can block another. A
 // credit is a running count, which rides on every frame of the other direction and goes alone only when the

@@ -96,6 +96,11 @@ func (e *Endpoint) Open(to transport.Peer, id transport.LinkID) (transport.Link,
 	if err != nil {
 		return nil, fmt.Errorf("%s: open: %w", e.cfg.Name, err)
 	}
+	for _, c := range e.cfg.Carriers {
+		if c.Prompt {
+			return placingLink{l}, nil
+		}
+	}
 	return l, nil
 }
 

@@ -32,6 +32,8 @@ type inSlot struct {
 	busy    bool          // a reader fills it
 	header  transport.Header
 	payload []byte
+	place   place // under link.mu, until the frame is there
+	placed  bool  // payload is in its place, and not the pool's
 }
 
 // A remoteEnd is how the peer's end of a link ended.
@@ -68,8 +70,9 @@ type link struct {
 	reason   []byte
 
 	// Owner only.
-	held  bool
-	frame transport.Frame
+	held   bool
+	frame  transport.Frame
+	wanted int // frames with a place
 }
 
 var _ transport.Link = (*link)(nil)
@@ -153,9 +156,6 @@ func (l *link) advance() {
 // Offer returns false: the peer cannot write here.
 func (l *link) Offer([]byte) bool { return false }
 
-// Quiet returns true: the peer cannot write here.
-func (l *link) Quiet() bool { return true }
-
 func (l *link) Completed() uint64 {
 	l.peer.help()
 	return l.completed.Load()
@@ -211,8 +211,9 @@ func (l *link) grant(credit uint64) error {
 	return nil
 }
 
-// reserve returns memory for the payload of a frame that arrives, or nil when nobody is going to read it.
-func (l *link) reserve(seq uint64, h *transport.Header) ([]byte, error) {
+// reserve returns memory for the payload of a frame that arrives, or nil when nobody is going to read it. It is where the frame is wanted, if that is
+// known, and places says that it may be.
+func (l *link) reserve(seq uint64, h *transport.Header, places bool) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	released, window := l.released.Load(), uint64(len(l.in))
@@ -230,7 +231,11 @@ func (l *link) reserve(seq uint64, h *transport.Header) ([]byte, error) {
 		return nil, &transport.FrameError{Reason: fmt.Sprintf("frame number %d, want one from %d", seq, released)}
 	}
 	s.busy, s.header = true, *h
-	s.payload = l.peer.ep.pool.get(int(h.Length))
+	if s.placed = places && s.place.mem != nil && s.place.header == *h; s.placed {
+		s.payload = s.place.mem
+	} else {
+		s.payload = l.peer.ep.pool.get(int(h.Length))
+	}
 	return s.payload, nil
 }
 
@@ -315,10 +320,15 @@ func (l *link) Release() {
 	l.held = false
 	taken := l.released.Load()
 	s := &l.in[taken%uint64(len(l.in))]
-	payload := s.payload
-	s.payload, l.frame.Payload = nil, nil
+	payload, placed := s.payload, s.placed
+	if s.place.mem != nil {
+		l.wanted--
+	}
+	s.payload, s.place, l.frame.Payload = nil, place{}, nil
 	l.released.Store(taken + 1)
-	l.peer.ep.pool.put(payload)
+	if !placed {
+		l.peer.ep.pool.put(payload)
+	}
 	l.credit()
 }
 

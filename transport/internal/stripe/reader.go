@@ -35,8 +35,11 @@ func (in *intake) room() (a, b []byte) {
 	}
 	in.w = copy(in.buf, in.buf[in.r:in.w])
 	in.r = 0
-	if len(in.rest) > 0 {
-		return in.rest, in.buf // nothing is in buf: it would be in rest
+	switch { // nothing is in buf: it would be in rest
+	case len(in.rest) >= readBuffer:
+		return in.rest, in.buf[:frameSize] // what is behind it is likely to be as long, and goes to its own place
+	case len(in.rest) > 0:
+		return in.rest, in.buf
 	}
 	return in.buf[in.w:], nil
 }
@@ -126,7 +129,7 @@ func (w *wire) parse() error {
 		}
 		switch m.kind {
 		case kindFrame:
-			memory, err := l.reserve(m.seq, &h)
+			memory, err := l.reserve(m.seq, &h, w.prompt != nil)
 			if err != nil {
 				return err
 			}
