@@ -230,6 +230,33 @@ func TestChooseSensibly(t *testing.T) {
 	}
 }
 
+// Two ranks of a host do the same by the ring, by halving and doubling, and directly: whoever compares what was chosen with the others measures
+// only one of them.
+func TestTwoRanksDoTheSame(t *testing.T) {
+	p := New(topology.Local(2))
+	req := Request{Collective: schedule.AllReduce}
+	listing := func(a Algorithm) string {
+		s, err := p.Build(Variant{Algorithm: a}, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		if err := schedule.Format(&b, s); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	ring := listing(Ring)
+	for _, a := range []Algorithm{HalvingDoubling, Direct} {
+		if got := listing(a); got != ring {
+			t.Errorf("%v:\n%s\nring:\n%s", a, got, ring)
+		}
+	}
+	if listing(Tree) == ring {
+		t.Error("the tree does the same as the ring")
+	}
+}
+
 // A schedule is asked for its operations again and again: that must not make garbage.
 func TestAtAllocates(t *testing.T) {
 	for _, g := range []*topology.Graph{topology.Local(7), hostsOf(t, nil, 3, 1, 4, 2)} {
