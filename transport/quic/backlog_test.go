@@ -60,7 +60,7 @@ func TestBacklog(t *testing.T) {
 			}
 			most := int64(0)
 			for _, pause := range []time.Duration{time.Microsecond, time.Millisecond, stalled + time.Millisecond, gone - stalled} {
-				for range 100 {
+				for range max(3, min(100, int(100*time.Millisecond/pause))) {
 					<-time.After(pause)
 					to := handed.Load() - done
 					if most = max(most, to); to > quicRoom {
