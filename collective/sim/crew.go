@@ -25,8 +25,13 @@ type crewman struct {
 	// mine are the arrivals of a group in the window, in order: each the time from its begin (32 bits), slot (16) and kind (16).
 	mine  []uint64
 	stack []uint8
-	steps int64 // done
+	base  uint32 // the first entry of the group that is being run
+	sight uint32 // of what fetch has looked at
+	steps int64  // done
 	told  int64
+	// Where groups alike are run as one.
+	alike *alike
+	due   uint64 // the earliest window of what is left in groups, or never
 	// By turns, so that what was sent in a window can be read in the next: what came for others, by crewman, and its earliest window.
 	turn     int
 	out      [2][][]arrival
@@ -47,24 +52,38 @@ func (x *windows) run() bool {
 
 func (w *crewman) run() {
 	x := w.x
-	w.earliest = never
+	w.earliest, w.due = never, never
 	w.begin, w.end = 0, 1<<x.shift
-	for g := w.lo << x.shard; g < uint32(len(x.base)) && g < w.hi<<x.shard; g++ {
-		for r := x.start[g]; r < x.start[g+1]; r++ {
-			for l := range x.lanes {
-				w.wake(r, uint8(l))
-			}
+	lo, hi := w.groups()
+	if w.alike != nil {
+		w.beginAlike()
+	} else {
+		for g := lo; g < hi; g++ {
+			w.enter(g)
+			w.live(g)
 		}
-		w.live(g)
 	}
 	for {
 		window := w.meet()
 		if window == never {
+			if w.alike != nil {
+				w.endAlike()
+			}
 			return
 		}
-		if w.q.open(window) {
-			w.begin = Time(window) << x.shift
-			w.end = w.begin + 1<<x.shift
+		w.begin = Time(window) << x.shift
+		w.end = w.begin + 1<<x.shift
+		opened := w.q.open(window)
+		switch {
+		case w.alike != nil && (opened || w.due == window):
+			w.batch = w.batch[:0]
+			for shard := range w.hi - w.lo {
+				if opened {
+					w.batch = w.q.take(shard, w.batch)
+				}
+			}
+			w.passAlike(window)
+		case opened:
 			for shard := range w.hi - w.lo {
 				if w.batch = w.q.take(shard, w.batch[:0]); len(w.batch) > 0 {
 					w.pass((w.lo + shard) << x.shard)
@@ -78,14 +97,31 @@ func (w *crewman) run() {
 	}
 }
 
+// groups returns the groups of the crewman, lo to hi-1.
+func (w *crewman) groups() (lo, hi uint32) {
+	all := uint32(len(w.x.base))
+	return min(w.lo<<w.x.shard, all), min(w.hi<<w.x.shard, all)
+}
+
+// enter has all ranks of a group begin.
+func (w *crewman) enter(g uint32) {
+	x := w.x
+	w.base = x.base[g]
+	for r := x.start[g]; r < x.start[g+1]; r++ {
+		for l := range x.lanes {
+			w.wake(r, uint8(l))
+		}
+	}
+}
+
 // meet waits for the others to end the window, takes what they sent, and returns the next one.
 func (w *crewman) meet() uint64 {
 	x := w.x
 	if len(x.crew) == 1 {
-		return w.q.next()
+		return min(w.q.next(), w.due)
 	}
 	turn := w.turn
-	w.soonest[turn] = min(w.q.next(), w.earliest)
+	w.soonest[turn] = min(w.q.next(), w.earliest, w.due)
 	x.barrier.wait()
 	window := uint64(never)
 	for _, v := range x.crew {
@@ -127,6 +163,7 @@ func (w *crewman) pass(first uint32) {
 				w.mine = append(w.mine, uint64(e.at-w.begin)<<32|uint64(e.slot)<<16|uint64(e.kind))
 			}
 			sortKeys(w.mine)
+			w.fetch(first + g)
 			w.live(first + g)
 		}
 	}
@@ -134,6 +171,10 @@ func (w *crewman) pass(first uint32) {
 
 // later puts an arrival at the group that is being run into the rest of its window, or into a later one.
 func (w *crewman) later(at Time, group uint32, slot, kind uint16) {
+	if at >= w.end && w.alike != nil {
+		w.alike.leave(arrival{at, group, slot, kind}, uint64(at)>>w.x.shift)
+		return
+	}
 	if at >= w.end {
 		w.q.push(arrival{at, group, slot, kind}, group>>w.x.shard-w.lo)
 		return
@@ -159,10 +200,33 @@ func (w *crewman) elsewhere(at Time, group uint32, slot, kind uint16) {
 	w.earliest = min(w.earliest, uint64(at)>>w.x.shift)
 }
 
+// fetchLines is up to how many lines of a cache are fetched of each part of a group's state.
+const fetchLines = 64
+
+// fetch looks at the state of a group, at all of it at once: looked at as it is used, each line of it would be waited for by itself.
+func (w *crewman) fetch(g uint32) {
+	x := w.x
+	lo, hi := int(x.start[g]), int(x.start[g+1])
+	sight := uint32(0)
+	for r := lo; r < min(hi, lo+fetchLines); r++ {
+		sight += x.ranks[r].first
+	}
+	at := x.at[lo*x.lanes : hi*x.lanes]
+	for i := 0; i < min(len(at), fetchLines*5); i += 5 { // 60 bytes
+		sight += at[i].done
+	}
+	lines := x.entries[x.base[g]:x.entriesTo(int32(hi))]
+	for i := 0; i < min(len(lines), fetchLines*4); i += 4 { // 64 bytes
+		sight += lines[i].count
+	}
+	w.sight += sight
+}
+
 // live runs a group through its arrivals in the window.
 func (w *crewman) live(g uint32) {
 	x := w.x
 	base := x.base[g]
+	w.base = base
 	for i := 0; i < len(w.mine); i++ { // what is added comes later
 		key := w.mine[i]
 		at, slot, kind := w.begin+Time(key>>32), uint16(key>>16), uint16(key)
@@ -293,7 +357,10 @@ func (m *kind) longer(slice uint32) int {
 func (w *crewman) send(r uint32, s *standing, o *operation, e, k, slice uint32) {
 	x := w.x
 	y := &x.entries[e]
-	i := x.like(r, y, e, k)
+	i := y.kind
+	if i == varies {
+		i = x.like(r, y, e, k)
+	}
 	m := &x.kinds[i]
 	long := m.longer(slice)
 	if o.kind == schedule.Copy {
@@ -316,6 +383,8 @@ func (w *crewman) send(r uint32, s *standing, o *operation, e, k, slice uint32) 
 	*out = free + m.gap
 	if kind := i<<1 | uint16(long); y.flags&near != 0 {
 		w.later(free+m.latency, y.who, slot, kind)
+	} else if w.alike != nil {
+		w.alike.outs = append(w.alike.outs, outgoing{free + m.latency, e - w.base, kind})
 	} else {
 		w.elsewhere(free+m.latency, y.who, slot, kind)
 	}
@@ -343,7 +412,11 @@ func (w *crewman) receive(r uint32, s *standing, o *operation, p *position, e, k
 	} else if y.count <= tick {
 		return false
 	}
-	m := &x.kinds[x.like(r, y, e, k)]
+	i := y.kind
+	if i == varies {
+		i = x.like(r, y, e, k)
+	}
+	m := &x.kinds[i]
 	cost += m.overhead
 	if o.kind == schedule.RecvReduce {
 		cost += joint(m.reduce[m.longer(slice)], int32(width))
@@ -352,7 +425,11 @@ func (w *crewman) receive(r uint32, s *standing, o *operation, p *position, e, k
 	s.end = max(s.end, s.cpu)
 	if tick+1 == uint32(o.slices)*uint32(o.count) { // a send is over when it has been taken
 		for i := range width {
-			x.over(x.f.Peer(e+i), s.cpu)
+			if w.alike != nil {
+				w.alike.ends = append(w.alike.ends, outgoing{at: s.cpu, entry: e + i - w.base})
+			} else {
+				x.over(x.f.Peer(e+i), s.cpu)
+			}
 		}
 	}
 	return true

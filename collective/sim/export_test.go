@@ -13,3 +13,19 @@ func Kept(m *Simulation) any {
 	}
 	return m.windows
 }
+
+// FewAlike looks for groups alike however few there are.
+func FewAlike() Option { return func(c *config) { c.fewAlike = true } }
+
+// AsOne reports whether the last run was one by windows in which groups alike were run as one.
+func AsOne(m *Simulation) bool {
+	if m.windows == nil {
+		return false
+	}
+	for _, w := range m.windows.crew {
+		if w.alike != nil {
+			return true
+		}
+	}
+	return false
+}

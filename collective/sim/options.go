@@ -81,6 +81,7 @@ type config struct {
 	stepped   bool
 	events    bool // run messages by events, where windows would do too
 	crew      int  // goroutines of a run by windows; 0: as many as are worth it
+	fewAlike  bool // groups alike are run as one however few they are
 	limit     int64
 	progress  func(done float64)
 	net       *topology.Network

@@ -10,8 +10,8 @@ import (
 	"github.com/ringtree/ringtree/collective/schedule"
 )
 
-// newWindows returns nil for what a stepper has to run.
-func newWindows(f *schedule.Fleet, m *model, cfg *config, class []uint8, size *sizes) *windows {
+// newWindows returns nil for what a stepper has to run. asOne says that groups may be run as one as long as they are alike.
+func newWindows(f *schedule.Fleet, m *model, cfg *config, class []uint8, size *sizes, asOne bool) *windows {
 	if cfg.disturbed() || cfg.records > 0 || cfg.wires != PortWires || cfg.events || f.Lanes() > math.MaxInt8 {
 		return nil
 	}
@@ -22,7 +22,7 @@ func newWindows(f *schedule.Fleet, m *model, cfg *config, class []uint8, size *s
 	}
 	n := f.Ranks()
 	x := &windows{
-		f: f, m: m, cfg: cfg, class: class, size: size, lanes: f.Lanes(),
+		f: f, m: m, cfg: cfg, class: class, size: size, lanes: f.Lanes(), asOne: asOne,
 		strands: make([]strand, f.Programs()*f.Lanes()), entries: make([]line, f.Entries()), at: make([]position, n*f.Lanes()),
 		ranks: make([]standing, n), ends: make([]atomic.Int64, n),
 	}
@@ -175,6 +175,15 @@ func (x *windows) share() {
 			x.of[s] = uint8(i)
 		}
 		x.crew = append(x.crew, w)
+	}
+	if !x.asOne {
+		return
+	}
+	if of, classes := x.likes(); of != nil {
+		for _, w := range x.crew {
+			lo, hi := w.groups()
+			w.alike = newAlike(lo, hi, of, classes)
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ func (r *Result) port(rank topology.Rank, busy [2]Time) {
 			continue
 		}
 		if n := len(r.Ports); n == keepPorts {
-			if r.Ports[n-1].Busy >= b {
+			if last := &r.Ports[n-1]; last.Busy > b || last.Busy == b && last.Rank <= rank {
 				continue
 			}
 			r.Ports = r.Ports[:n-1]

@@ -234,11 +234,14 @@ func (m *Simulation) run(res *Result, size *sizes) error {
 		w := m.windows
 		m.windows = nil
 		if w == nil || !w.again(size) {
-			w = newWindows(m.fleet, m.model, cfg, m.class, size)
+			w = newWindows(m.fleet, m.model, cfg, m.class, size, level == Classes)
 		}
 		if w != nil && w.run() {
 			m.windows = w
-			res.Method, res.Finish = ByWindows, make([]Time, res.Ranks)
+			res.Method, res.Classes, res.Finish = ByWindows, w.different(), make([]Time, res.Ranks)
+			if res.Classes < res.Ranks {
+				res.Method = ByLikeness
+			}
 			for r, busy := range w.account(res, nil) {
 				res.Finish[r] = w.finished(int32(r))
 				res.port(topology.Rank(r), busy)
@@ -301,7 +304,7 @@ func (m *Simulation) folded(res *Result, size *sizes, of []int32, classes int) e
 // alike runs a fleet of one rank of each class; rank r is like machine of[r].
 func (m *Simulation) alike(res *Result, size *sizes, f *schedule.Fleet, class []uint8, of []int32, weight []int64) error {
 	res.Method, res.Classes, res.Finish = "classes", f.Ranks(), make([]Time, res.Ranks)
-	if w := newWindows(f, m.model, m.cfg, class, size); w != nil && w.run() {
+	if w := newWindows(f, m.model, m.cfg, class, size, false); w != nil && w.run() {
 		busy := w.account(res, weight)
 		for r, c := range of {
 			res.Finish[r] = w.finished(c)

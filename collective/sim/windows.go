@@ -44,6 +44,8 @@ type windows struct {
 	shift   uint    // a window is 2^shift ps
 	of      []uint8 // by shard: in crew
 	barrier barrier
+
+	asOne bool // groups alike are run as one
 }
 
 // A strand is the operations of a lane, for all ranks of a program.

@@ -13,7 +13,8 @@ import (
 )
 
 // Runs by windows end, rank by rank and to the tick, as runs message by message do: over ranks of 2 to 300 in hosts, racks and
-// sites of any size, with links of any cost, in any number of slices, of even and uneven vectors, on one to five goroutines.
+// sites of any size, with links of any cost, in any number of slices, of even and uneven vectors, on one to five goroutines; and whether
+// hosts alike are run as one or not.
 func TestWindowsAreExact(t *testing.T) {
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -21,7 +22,7 @@ func TestWindowsAreExact(t *testing.T) {
 		{Algorithm: plan.Tree}, {Algorithm: plan.Tree}, {Algorithm: plan.HalvingDoubling}, {Algorithm: plan.Hierarchical, Between: plan.Tree},
 		{Algorithm: plan.Hierarchical, Between: plan.Ring}, {Algorithm: plan.Hierarchical, Between: plan.HalvingDoubling},
 	}
-	cases, ran := 150, 0
+	cases, ran, asOne := 150, 0, 0
 	if testing.Short() {
 		cases = 40
 	}
@@ -65,17 +66,29 @@ func TestWindowsAreExact(t *testing.T) {
 			}))
 		}
 		a := run(t, g, s, int64(4*length), append(opts, sim.At(sim.Messages), sim.ByEvents())...)
-		b := run(t, g, s, int64(4*length), append(opts, sim.At(sim.Classes), sim.Crew(1+rng.IntN(5)))...)
-		if b.Method == sim.ByWindows {
-			ran++
-		}
-		if !slices.Equal(a.Finish, b.Finish) || a.Tiers != b.Tiers || !slices.Equal(a.Ports, b.Ports) {
-			t.Fatalf("seed %d, case %d: %v by %v over %d ranks, %d bytes:\n%s %v %v %v\n%s %v %v %v", seed, i, c, v, n, 4*length,
-				b.Method, b.Finish, b.Tiers, b.Ports, a.Method, a.Finish, a.Tiers, a.Ports)
+		for _, level := range []sim.Level{sim.Messages, sim.Classes} {
+			m, err := sim.New(g, s, append(opts, sim.At(level), sim.FewAlike(), sim.Crew(1+rng.IntN(5)))...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := m.Run(int64(4 * length))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sim.Kept(m) != nil {
+				ran++
+			}
+			if sim.AsOne(m) {
+				asOne++
+			}
+			if !slices.Equal(a.Finish, b.Finish) || a.Tiers != b.Tiers || !slices.Equal(a.Ports, b.Ports) || b.Classes > b.Ranks {
+				t.Fatalf("seed %d, case %d: %v by %v over %d ranks, %d bytes:\n%s %v %v %v\n%s %v %v %v", seed, i, c, v, n, 4*length,
+					b.Method, b.Finish, b.Tiers, b.Ports, a.Method, a.Finish, a.Tiers, a.Ports)
+			}
 		}
 	}
-	if ran < cases/4 {
-		t.Errorf("%d of %d cases by windows", ran, cases)
+	if ran < cases/2 || asOne < cases/5 {
+		t.Errorf("of %d cases by windows %d, with hosts alike as one %d", cases, ran, asOne)
 	}
 }
 
@@ -85,8 +98,12 @@ func TestWindowsAgain(t *testing.T) {
 		g := preset(t, "rail", 64, nil)
 		s := build(t, g, v, schedule.AllReduce, 0)
 		for _, slice := range []int64{0, -1, 128 << 10} {
-			for crew := range 2 {
-				opts := []sim.Option{sim.At(sim.Messages), sim.Unverified(), sim.Crew(crew + 1)}
+			for i := range 3 {
+				opts := []sim.Option{sim.At(sim.Messages), sim.Unverified(), sim.Crew(1 + i&1)}
+				likely := i == 2 && v.Algorithm == plan.Tree
+				if likely {
+					opts = append(opts, sim.At(sim.Classes), sim.FewAlike())
+				}
 				if slice >= 0 { // else as many as there are by default
 					opts = append(opts, sim.Slices(slice))
 				}
@@ -104,7 +121,7 @@ func TestWindowsAgain(t *testing.T) {
 					if before != nil && sim.Kept(m) == before {
 						kept++
 					}
-					if b := run(t, g, s, bytes, opts...); a.Method != sim.ByWindows || a.Digest != b.Digest || !slices.Equal(a.Finish, b.Finish) || a.Tiers != b.Tiers || !slices.Equal(a.Ports, b.Ports) {
+					if b := run(t, g, s, bytes, opts...); sim.AsOne(m) != likely || a.Method != b.Method || a.Classes != b.Classes || a.Digest != b.Digest || !slices.Equal(a.Finish, b.Finish) || a.Tiers != b.Tiers || !slices.Equal(a.Ports, b.Ports) {
 						t.Errorf("%v, slices of %d, %d bytes: %s %v %v, anew %s %v %v", v, slice, bytes, a.Method, a.Time, a.Tiers, b.Method, b.Time, b.Tiers)
 					}
 				}
@@ -132,6 +149,17 @@ func TestWindowsAreExactForLargeTrees(t *testing.T) {
 		b := run(t, g, s, 512<<20, append(opts, sim.At(sim.Messages), sim.Crew(1+rng.IntN(3)))...)
 		if b.Method != sim.ByWindows || a.Digest != b.Digest || !slices.Equal(a.Finish, b.Finish) {
 			t.Errorf("seed %d: %d ranks of %s: %s takes %v, messages %v", seed, n, name, b.Method, b.Time, a.Time)
+		}
+		c := run(t, g, s, 512<<20, append(opts, sim.At(sim.Classes), sim.Crew(1+rng.IntN(3)))...)
+		if a.Digest != c.Digest || !slices.Equal(a.Finish, c.Finish) || a.Tiers != c.Tiers || !slices.Equal(a.Ports, c.Ports) {
+			t.Errorf("seed %d: %d ranks of %s: %s takes %v, messages %v", seed, n, name, c.Method, c.Time, a.Time)
+		}
+		different := make(map[sim.Time]bool)
+		for _, at := range c.Finish {
+			different[at] = true
+		}
+		if alike := c.Method == sim.ByLikeness; alike != (c.Classes < n) || c.Classes < len(different) || name == "llama3" && !alike {
+			t.Errorf("%d ranks of %s, which end at %d different times: %d are run, by %s", n, name, len(different), c.Classes, c.Method)
 		}
 	}
 }
