@@ -265,11 +265,11 @@ func (w *crewman) passAlike(window uint64) {
 			if v.hi > v.lo {
 				a.history[v.head] = mix(a.history[v.head] ^ mix(v.hash^window))
 			}
-			w.fetch(a.first + uint32(v.head))
 			w.mine = append(w.mine, a.keys[v.lo:v.hi]...)
 			if a.due[v.head] == window {
 				w.recall(v.head)
 			}
+			w.fetch(a.first+uint32(v.head), len(w.mine))
 			w.act(v.head, v.many, w.live)
 		}
 	}

@@ -163,7 +163,7 @@ func (w *crewman) pass(first uint32) {
 				w.mine = append(w.mine, uint64(e.at-w.begin)<<32|uint64(e.slot)<<16|uint64(e.kind))
 			}
 			sortKeys(w.mine)
-			w.fetch(first + g)
+			w.fetch(first+g, len(w.mine))
 			w.live(first + g)
 		}
 	}
@@ -200,12 +200,20 @@ func (w *crewman) elsewhere(at Time, group uint32, slot, kind uint16) {
 	w.earliest = min(w.earliest, uint64(at)>>w.x.shift)
 }
 
-// fetchLines is up to how many lines of a cache are fetched of each part of a group's state.
-const fetchLines = 64
+const (
+	// fetchLines is up to how many lines of a cache are fetched of each part of a group's state.
+	fetchLines = 64
+	// fetchFrom is from how many arrivals on they are.
+	fetchFrom = 3
+)
 
-// fetch looks at the state of a group, at all of it at once: looked at as it is used, each line of it would be waited for by itself.
-func (w *crewman) fetch(g uint32) {
+// fetch looks at the state of a group before so many arrivals are run, at all of it at once: looked at as it is used, each line of it would be
+// waited for by itself. It does so only where that is far away, and is worth it.
+func (w *crewman) fetch(g uint32, arrivals int) {
 	x := w.x
+	if !x.far || arrivals < fetchFrom {
+		return
+	}
 	lo, hi := int(x.start[g]), int(x.start[g+1])
 	sight := uint32(0)
 	for r := lo; r < min(hi, lo+fetchLines); r++ {

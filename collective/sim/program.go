@@ -139,8 +139,10 @@ func (x *windows) again(size *sizes) bool {
 const (
 	// shardBytes is how much of the ranks' state a shard has: so much as a processor keeps near.
 	shardBytes = 192 << 10
-	maxShards  = 1 << 10
-	maxCrew    = 64
+	// farFrom is how much of it is surely not near.
+	farFrom   = 4 << 20
+	maxShards = 1 << 10
+	maxCrew   = 64
 	// shareFrom is how many steps are worth a goroutine.
 	shareFrom = 1 << 14
 )
@@ -148,6 +150,7 @@ const (
 // share puts groups into shards, and shards into the hands of goroutines.
 func (x *windows) share() {
 	all := len(x.ranks)*(int(unsafe.Sizeof(standing{}))+x.lanes*int(unsafe.Sizeof(position{}))) + len(x.entries)*int(unsafe.Sizeof(line{}))
+	x.far = all > farFrom
 	groups := len(x.base)
 	crew := x.cfg.crew
 	if crew == 0 {

@@ -46,6 +46,7 @@ type windows struct {
 	barrier barrier
 
 	asOne bool // groups alike are run as one
+	far   bool // the ranks' state is more than a processor keeps near
 }
 
 // A strand is the operations of a lane, for all ranks of a program.
