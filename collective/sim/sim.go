@@ -218,6 +218,9 @@ func (m *Simulation) run(res *Result, size *sizes) error {
 			}
 			res.Finish, res.Method = g.finish(level != Messages)
 			g.account(m.model, res, m.traffic)
+			if cfg.wires == PairWires { // there are no ports to be busy
+				res.Ports = nil
+			}
 			if m.traffic != nil {
 				res.Method += ", on links that all share at once"
 				m.traffic.report(res)
