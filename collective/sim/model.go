@@ -52,7 +52,8 @@ func seconds(s float64) (Time, bool) {
 // last byte arrives Latency and PerByte a byte after it began to leave, or later if the receiver's port is busy with
 // others. The receiver is busy for Overhead, and for the reduction where there is one.
 //
-// A message of more than Eager bytes first asks the receiver and leaves when that has come to its receive (LogGPS's S).
+// A message of more than Eager bytes first asks the receiver and leaves when that has come to its receive (LogGPS's S). Slices of one
+// operation, and operations on as many chunks, which may be an element apart, all ask if the longest of them does.
 type Cost struct {
 	Latency  Time  // L
 	Overhead Time  // o, at either end

@@ -49,9 +49,7 @@ func TestRendezvousIsExact(t *testing.T) {
 		s := build(t, g, plan.Variant{Algorithm: a}, schedule.AllReduce, 0)
 		last := sim.Time(0)
 		for _, limit := range []int64{1 << 30, 8192, 4096, 1} { // a lower limit makes more messages ask
-			opts := []sim.Option{sim.Unverified(), sim.Costs(func(l topology.Link) sim.Cost {
-				return sim.Cost{Latency: sim.Time(l.Alpha * 1e12), PerByte: sim.RateOf(l.Beta * 1e12), Near: l.Level == topology.Host, Eager: limit}
-			})}
+			opts := []sim.Option{sim.Unverified(), sim.Costs(eager(limit))}
 			x := run(t, g, s, 64*5000, append(opts, sim.At(sim.Messages))...)
 			y := run(t, g, s, 64*5000, append(opts, sim.At(sim.Classes))...)
 			if x.Digest != y.Digest || !slices.Equal(x.Finish, y.Finish) {
@@ -62,5 +60,30 @@ func TestRendezvousIsExact(t *testing.T) {
 			}
 			last = x.Time
 		}
+	}
+}
+
+// Slices and chunks that are an element apart, on either side of S, ask together: a receiver that comes late does not find the short one
+// where the long one should be, and wait for ever.
+func TestRendezvousOfUnevenSlices(t *testing.T) {
+	g := preset(t, "rail", 16, nil)
+	for _, v := range []plan.Variant{{Algorithm: plan.Ring}, {Algorithm: plan.Tree}, {Algorithm: plan.HalvingDoubling}, {Algorithm: plan.Direct}} {
+		s := build(t, g, v, schedule.AllReduce, 0)
+		for _, length := range []int{16*750 + 7, 16*752 + 1} { // 250 or 251 elements in one of three slices
+			for limit := int64(4 * 248); limit <= 4*252; limit += 4 {
+				opts := []sim.Option{sim.Unverified(), sim.Slices(1200), sim.At(sim.Messages), sim.Late(1, sim.Millisecond)}
+				free := run(t, g, s, 4*int64(length), append(opts, sim.Costs(eager(0)))...).Time
+				if got := run(t, g, s, 4*int64(length), append(opts, sim.Costs(eager(limit)))...).Time; got < free {
+					t.Fatalf("%v of %d elements, S = %d: %v, less than %v without", v, length, limit, got, free)
+				}
+			}
+		}
+	}
+}
+
+// eager returns costs of links with a limit beyond which messages ask.
+func eager(limit int64) func(topology.Link) sim.Cost {
+	return func(l topology.Link) sim.Cost {
+		return sim.Cost{Latency: sim.Time(l.Alpha * 1e12), PerByte: sim.RateOf(l.Beta * 1e12), Near: l.Level == topology.Host, Eager: limit}
 	}
 }

@@ -155,7 +155,7 @@ func (g *ring) costs(f *schedule.Fleet, m *model, cfg *config, class []uint8, si
 		out, first := f.Lane(r, schedule.OutLane(0))
 		_, from := f.Lane(r, schedule.InLane(0))
 		k := &m.classes[class[from]].cost
-		if k.Eager > 0 && short+size.elem > k.Eager {
+		if size.asks(k, &out.Codes[0]) {
 			return false
 		}
 		g.class[v] = class[from]

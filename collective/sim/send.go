@@ -60,7 +60,7 @@ func (x *stepper) send(m *schedule.FleetMachine, r int32, l schedule.Lane, st sc
 		x.lost++
 		return
 	}
-	if k.Eager > 0 && bytes > k.Eager {
+	if x.size.asks(k, c) {
 		e.at, e.kind = a.cpu+k.Latency, asks
 		x.push(&e)
 		return

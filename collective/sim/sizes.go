@@ -32,6 +32,16 @@ func (z *sizes) of(f *schedule.Fleet, r int32, l schedule.Lane, c *schedule.Code
 	return n * z.elem
 }
 
+// asks reports whether the messages of a run ask first: all of them or none, by the longest that its chunks could have, so that none
+// overtakes another that waits.
+func (z *sizes) asks(k *Cost, c *schedule.Code) bool {
+	if k.Eager == 0 {
+		return false
+	}
+	n, slices := min(int64(c.N)*int64(z.layout.Longest(z.length)), int64(z.length)), max(int64(c.Slices), 1)
+	return (n+slices-1)/slices*z.elem > k.Eager
+}
+
 // elements returns how many elements operation k of a run covers.
 func (z *sizes) elements(f *schedule.Fleet, r int32, l schedule.Lane, c *schedule.Code, entry uint32, k int32) int64 {
 	var n int64

@@ -74,10 +74,7 @@ func TestTurnsAreExact(t *testing.T) {
 			opts = append(opts, sim.Slices(int64(4*length)/int64(1+rng.IntN(64))+4))
 		}
 		if rng.IntN(2) == 0 {
-			over, eager := sim.Time(rng.IntN(300))*sim.Nanosecond, int64(0)
-			if length >= 64*s.Layout().Chunks() {
-				eager = int64(rng.IntN(4) / 3) // all messages ask, or none
-			}
+			over, eager := sim.Time(rng.IntN(300))*sim.Nanosecond, int64(rng.IntN(4)/3*1000)
 			opts = append(opts, sim.Costs(func(l topology.Link) sim.Cost {
 				return sim.Cost{
 					Latency: sim.Time(l.Alpha*1e12) + 7, Gap: over / 7, Overhead: over, PerByte: sim.RateOf(l.Beta * 1e12), Eager: eager,
