@@ -269,7 +269,7 @@ func (w *crewman) passAlike(window uint64) {
 			if a.due[v.head] == window {
 				w.recall(v.head)
 			}
-			w.fetch(a.first+uint32(v.head), len(w.mine))
+			w.fetch(a.first+uint32(v.head), fetchFrom) // few are run, so none is near, however little comes
 			w.act(v.head, v.many, w.live)
 		}
 	}

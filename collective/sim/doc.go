@@ -72,11 +72,11 @@
 //	ring-jitter                3.3  (4.6)     24 MB   8.6 thousand million messages stepped; 12.1 s with -tags purego
 //	hd-messages                0.8  (1.0)    147 MB   halving-doubling, every message, by windows
 //	hier-hd                    0.7  (0.8)    139 MB   reduced in hosts of 8, halving-doubling between 8,192
-//	tree-64-messages           2.7  (3.9)    110 MB   double binary tree in 64 slices, every message, by windows
+//	tree-64-messages           3.1  (3.9)    108 MB   double binary tree in 64 slices, every message, by windows
 //	tree-64-classes            1.0  (2.7)     51 MB   the same, hosts alike run as one
 //	ring-congestion            0.25           95 MB   on wires that all links share at once
 //	hd-congestion-1            0.9  (1.2)    266 MB   on wires shared 1:7, one flow a pair
-//	hd-congestion-16           5.9  (8.0)    396 MB   sixteen flows a pair
+//	hd-congestion-16           5.9  (8.1)    396 MB   sixteen flows a pair
 //	ring-exact-262144          0.4           101 MB   262,144 ranks, as the rows below
 //	hd-messages-262144         3.4  (5.2)    580 MB
 //	hier-hd-262144             3.3           485 MB
@@ -93,7 +93,7 @@
 // message: what remains is putting arrivals in order, and what operations wait for.
 //
 // Benchmark Small, what a test over 1,024 ranks of the rail preset takes in all, milliseconds: ring 1.4, halving-doubling 4, with hosts reduced
-// first 7, direct 9 (16 in a slow hour; in turn with reading all ranks and 256 of them message by message, which took 560 to 720), the tree in
+// first 9, direct 9 to 14 (16 in a slow hour; in turn with reading all ranks and 256 of them message by message, which took 560 to 720), the tree in
 // slices 31, a ring of hosts 50, a tree of hosts 120. Message by message ten milliseconds are 80,000 messages a core at 8 million a second,
 // where the tree has 262,000 and a tree of hosts a million; a ring of hosts has 294,000 for the 256 ranks of a rack, which all differ: the links
 // at the rack's end are slower, so that no host of it is in time with another.
