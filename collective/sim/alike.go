@@ -301,7 +301,7 @@ func (w *crewman) part(l int32) {
 				e := &w.batch[i]
 				a.keys = append(a.keys, uint64(e.at-w.begin)<<32|uint64(e.slot)<<16|uint64(e.kind))
 			}
-			sortKeys(a.keys[lo:])
+			inTurn(a.keys[lo:])
 			for _, key := range a.keys[lo:] {
 				hash = (hash ^ key) * 0xff51afd7ed558ccd
 				hash ^= hash >> 31
@@ -373,7 +373,7 @@ func (w *crewman) recall(l int32) {
 		}
 	}
 	a.left[l] = left
-	sortKeys(w.mine)
+	inTurn(w.mine)
 }
 
 // copyState puts a group into the state of another one of its class.

@@ -3,7 +3,6 @@ package sim
 import (
 	"math/bits"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -162,7 +161,7 @@ func (w *crewman) pass(first uint32) {
 				e := &batch[i]
 				w.mine = append(w.mine, uint64(e.at-w.begin)<<32|uint64(e.slot)<<16|uint64(e.kind))
 			}
-			sortKeys(w.mine)
+			inTurn(w.mine)
 			w.fetch(first+g, len(w.mine))
 			w.live(first + g)
 		}
@@ -255,22 +254,6 @@ func (w *crewman) live(g uint32) {
 		w.wake(y.who, y.lane)
 	}
 	w.mine = w.mine[:0]
-}
-
-// sortKeys sorts what mostly is in order.
-func sortKeys(keys []uint64) {
-	if len(keys) > 24 {
-		slices.Sort(keys)
-		return
-	}
-	for i := 1; i < len(keys); i++ {
-		key := keys[i]
-		j := i
-		for ; j > 0 && key < keys[j-1]; j-- {
-			keys[j] = keys[j-1]
-		}
-		keys[j] = key
-	}
 }
 
 // wake runs a lane as far as it goes, and those that wait for it.
