@@ -146,6 +146,7 @@ func (p *peer) dialOne(index int, c candidate) {
 	case err == nil:
 		p.attach(index, conn)
 	case p.ctx.Err() != nil:
+	case must && isGone(err) && p.awaitEnd(ctx):
 	case must:
 		p.lose(fmt.Errorf("connection %d: %w", index, err))
 	default:
@@ -156,6 +157,20 @@ func (p *peer) dialOne(index int, c candidate) {
 func isRefused(err error) bool {
 	_, ok := errors.AsType[*transport.RefusedError](err)
 	return ok
+}
+
+// isGone reports whether the peer says that its end of the session is over. How it ended, the session's other connections say.
+func isGone(err error) bool {
+	refused, ok := errors.AsType[*transport.RefusedError](err)
+	return ok && refused.Why == transport.RefusedGone
+}
+
+// awaitEnd waits for the session to end by what comes over its other connections, a goodbye most likely, and reports whether it has.
+func (p *peer) awaitEnd(ctx context.Context) bool {
+	<-ctx.Done()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ctx.Err() != nil || p.state == over
 }
 
 // greet says hello on a new connection and hears the answer. A refusal is a [*transport.RefusedError].

@@ -331,6 +331,57 @@ func TestHellos(t *testing.T) {
 	}
 }
 
+// A peer that closes its endpoint while connections are still being made refuses these. How it ended, its goodbye says; only if none comes is it lost.
+func TestGoneBeforeGoodbye(t *testing.T) {
+	for _, polite := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			settings := Defaults()
+			settings.Conns = 2
+			v := newVictim(t, settings, 0)
+			conns := make(chan net.Conn, 2)
+			v.ep.cfg.Carriers[0].Dial = func(context.Context, string, string, Nonce) (Conn, error) {
+				mine, theirs := net.Pipe()
+				go func() {
+					var h hello
+					var buf [helloSize]byte
+					if _, err := io.ReadFull(mine, buf[:]); err != nil || h.parse(buf[:]) != nil {
+						t.Errorf("hello: %v", err)
+					}
+					said := welcome
+					if h.index > 0 {
+						said = answer(transport.RefusedGone)
+					}
+					mine.Write(said.append(nil))
+					if h.index == 0 {
+						conns <- mine
+					}
+					io.Copy(io.Discard, mine)
+					mine.Close()
+				}()
+				return pipeConn{theirs}, nil
+			}
+			l, err := v.ep.Open(transport.Peer{Rank: 1, Addr: FormatAddr(NewNonce(), []Place{{At: "pipe:1"}})}, transport.LinkID{Comm: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			first := <-conns
+			synctest.Wait()
+			if err := l.Err(); err != nil {
+				t.Fatalf("before the goodbye: got %v", err)
+			}
+			want := transport.ErrPeerLost
+			if polite {
+				first.Write((&message{kind: kindBye, length: 1}).append(nil))
+				want = transport.ErrPeerClosed
+			}
+			if err := v.awaitErr(l); !errors.Is(err, want) {
+				t.Errorf("goodbye %v: got %v, want %v", polite, err, want)
+			}
+			v.ep.Close()
+		})
+	}
+}
+
 // attack opens a session as rank 1, says what it is given, and hangs up. It returns when the endpoint has ended
 // the session.
 func attack(t testing.TB, stream []byte) error {
