@@ -43,7 +43,8 @@ Who takes part
   -libcuda FILE              with -device cuda: the driver's library (default libcuda.so.1)
   -np N                      processes to start on this machine; 1: this process alone (default 2). Without -np, a process
                              that torchrun, mpirun, srun or a Kubernetes indexed job has started is a rank of that job
-  -bind                      give each process a core of its own if there are enough, as mpirun does with two (Linux)
+  -bind                      give each process a core of its own if there are enough, as mpirun does with two, and one
+                             goroutine at a time unless GOMAXPROCS says otherwise (Linux)
   -t, --nthreads N           ranks per process, as goroutines (default 1)
   -transport NAME            auto (default: the best there is between two ranks), mem (within a process), shm (shared
                              memory), quic or tcp (a network; both encrypted), quic,tcp (quic,

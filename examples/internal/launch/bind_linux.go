@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -12,7 +13,8 @@ import (
 // Bind keeps this process on a core of its own if the ranks of this machine are no more than the cores that it may use, and
 // reports whether it did. That is what mpirun does with two processes; without it the kernel may let two ranks share a core for
 // as long as another program is busy on the next one. Call it early: threads that start later are bound as the one that
-// starts them is.
+// starts them is. Go then runs one goroutine at a time, too, unless GOMAXPROCS is set: with more, a thread that waits for the network takes
+// the core from the rank at each packet. (The runtime comes to that by itself, but only a while later.)
 func Bind(rank, size int) (bool, error) {
 	var may, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &may); err != nil {
@@ -46,6 +48,9 @@ func Bind(rank, size int) (bool, error) {
 				return false, fmt.Errorf("launch: bind: %w", err)
 			}
 		}
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
 	}
 	return true, nil
 }

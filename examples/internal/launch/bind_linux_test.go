@@ -13,7 +13,7 @@ import (
 func TestBind(t *testing.T) {
 	if os.Getenv("LAUNCH_TEST_BIND") == "" {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestBind$", "-test.v")
-		cmd.Env = append(os.Environ(), "LAUNCH_TEST_BIND=1")
+		cmd.Env = append(os.Environ(), "LAUNCH_TEST_BIND=1", "GOMAXPROCS=")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
@@ -25,6 +25,9 @@ func TestBind(t *testing.T) {
 	}
 	if bound, err := Bind(cores-1, cores); !bound || err != nil {
 		t.Fatalf("the last rank: %v, %v", bound, err)
+	}
+	if n := runtime.GOMAXPROCS(0); n != 1 {
+		t.Errorf("%d goroutines at a time on a core", n)
 	}
 	for range 4 { // wherever this goroutine runs
 		done := make(chan unix.CPUSet)
