@@ -46,6 +46,7 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 	if !launched {
 		interrupted, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 		defer stop()
+		context.AfterFunc(interrupted, stop) // a second signal ends the process at once
 		ctx = interrupted
 		group = fmt.Sprintf("perf-%d", os.Getpid())
 	}
@@ -68,16 +69,19 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 		rank = o.Job.Rank
 	}
 	p := process{o: o, index: rank, group: group, out: stdout, terminal: stderr}
-	wrong, err := p.run(ctx)
+	got, ended := untilInterrupted(ctx, p.run)
 	switch {
+	case !ended:
+		fmt.Fprintf(stderr, "perf: interrupted; after %v not all %d ranks of this process had come to an end\n", patience, o.threads)
+		return exitInterrupted
 	case ctx.Err() != nil:
 		fmt.Fprintln(stderr, "perf: interrupted")
 		return exitInterrupted
-	case err != nil:
-		fmt.Fprintf(stderr, "perf: %v\n", err)
+	case got.err != nil:
+		fmt.Fprintf(stderr, "perf: %v\n", got.err)
 		return exitFailed
 	}
-	return statusOf(wrong, launched)
+	return statusOf(got.wrong, launched)
 }
 
 // statusOf is the exit status of a run that came to its end with so many wrong elements.
