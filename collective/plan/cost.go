@@ -124,7 +124,7 @@ func (m *model) seconds(v Variant, req Request) float64 {
 	return m.hierarchy(v, req, s, gamma, part)
 }
 
-// hierarchy is a star inside the hosts and a flat schedule between them, over one block a local rank.
+// hierarchy is everybody with everybody inside the hosts and a flat schedule between them, over one block a local rank.
 func (m *model) hierarchy(v Variant, req Request, s, gamma, part float64) float64 {
 	p := float64(m.perHost)
 	inside := 0.0

@@ -32,8 +32,8 @@ func ExamplePlanner_Choose() {
 	_, err := p.Choose(plan.Auto, plan.Request{Collective: schedule.Broadcast, Root: 8})
 	fmt.Println(err)
 	// Output:
-	// 1 KiB: hier/ring on 4 channels
-	// 64 MiB: hier/ring on 4 channels
+	// 1 KiB: hier/ring on 3 channels
+	// 64 MiB: hier/ring on 3 channels
 	// plan: root 8 of 8 ranks
 }
 
@@ -45,7 +45,7 @@ func ExamplePlanner_Explain() {
 	}
 	fmt.Print(p.Explain(pl))
 	// Output:
-	// all_reduce of 1 MiB over 8 ranks on 2 hosts: hier/ring (4 channels, 4 × 2 chunks, slices up to 16 KiB)
+	// all_reduce of 1 MiB over 8 ranks on 2 hosts: hier/ring (3 channels, 4 × 2 chunks, slices up to 16 KiB)
 	//   * hier/ring             463 µs predicted
 	//     hier/hd               463 µs predicted
 	//     hier/direct           463 µs predicted

@@ -14,36 +14,46 @@ type flat interface {
 	sends(r topology.Rank) int
 }
 
-// hier is a reduction inside each host, any flat all-reduce between hosts, and a broadcast inside each host. The vector
-// has one block for each rank of the largest host, and channel group b carries block b alone: in every host, local rank
-// b mod size owns it, reduces it from its neighbours, runs the all-reduce with the other hosts' owners of b, and gives
-// the result to its neighbours. Hosts may have different sizes; on hosts of equal size, every rank owns one block and
-// speaks between hosts only to the ranks of its own rail.
+// hier is a reduce-scatter inside each host, any flat all-reduce between hosts, and an all-gather inside each host. The vector has one block for
+// each rank of the largest host. In every host, local rank b mod size owns block b: it reduces it from its neighbours, runs the all-reduce with
+// the other hosts' owners of b, and gives the result to its neighbours. Hosts may have different sizes; on hosts of equal size, every rank owns
+// one block and speaks between hosts only to the ranks of its own rail.
+//
+// Inside a host everybody begins with the next rank, so that no rank has all the others at its door at once, and all do the same. The first
+// channel has the reduce-scatter and the last the all-gather, so that what is reduced can go on before all is. In between are those of the
+// all-reduce: the same ones for all blocks where hosts are of one size, else each block has its own.
 type hier struct {
 	g      *topology.Graph
 	blocks int
 	pieces int    // chunks of a block: those of the schedule between hosts
-	inner  []flat // by block; nil on a single host
+	inner  []flat // by block
 	wide   int    // channels of an inner schedule
+	groups int    // of channels between hosts
 	turn   int    // see Turn
 }
 
 // newHier returns a hierarchical all-reduce; inner makes the schedule between hosts for a block.
 func newHier(g *topology.Graph, inner func(hosts, block int) flat) schedule.Schedule {
-	if g.Size() == 1 {
+	switch {
+	case g.Size() == 1:
 		return alone{schedule.AllReduce}
+	case g.Hosts() == 1:
+		return stars{g.Size()}
 	}
-	s := &hier{g: g, pieces: 1, wide: 1}
+	s := &hier{g: g, groups: 1}
 	for h := range g.Hosts() {
 		s.blocks = max(s.blocks, g.HostSize(h))
 	}
-	if g.Hosts() > 1 {
-		for b := range s.blocks {
-			s.inner = append(s.inner, inner(g.Hosts(), b))
+	for h := range g.Hosts() {
+		if g.HostSize(h) < s.blocks {
+			s.groups = s.blocks
 		}
-		s.pieces, s.wide = s.inner[0].Layout().Chunks(), s.inner[0].Channels()
-		s.turn = s.turns()
 	}
+	for b := range s.blocks {
+		s.inner = append(s.inner, inner(g.Hosts(), b))
+	}
+	s.pieces, s.wide = s.inner[0].Layout().Chunks(), s.inner[0].Channels()
+	s.turn = s.turns()
 	return s
 }
 
@@ -60,10 +70,8 @@ func (s *hier) turns() int {
 			return 0
 		}
 	}
-	for h := range s.g.Hosts() {
-		if s.g.HostSize(h) != s.blocks || int(s.g.HostRank(h, 0)) != h*s.blocks || int(s.g.HostRank(h, s.blocks-1)) != (h+1)*s.blocks-1 {
-			return 0
-		}
+	if !inOrder(s.g, s.blocks) {
+		return 0
 	}
 	return s.blocks
 }
@@ -72,67 +80,116 @@ func (s *hier) turns() int {
 func (s *hier) Turn() int { return s.turn }
 
 func (s *hier) Ranks() int              { return s.g.Size() }
-func (s *hier) Channels() int           { return s.blocks * s.wide }
+func (s *hier) Channels() int           { return s.groups*s.wide + 2 }
 func (s *hier) Layout() schedule.Layout { return schedule.Layout{Blocks: s.blocks, Pieces: s.pieces} }
 
 // owner returns the rank of host h that owns block b.
 func (s *hier) owner(h, b int) topology.Rank { return s.g.HostRank(h, b%s.g.HostSize(h)) }
 
 func (s *hier) At(r topology.Rank, l schedule.Lane, i int) (schedule.Op, bool) {
-	b, c := int(l.Channel())/s.wide, int(l.Channel())%s.wide
-	h := s.g.Host(r)
-	size := s.g.HostSize(h)
-	owner := s.owner(h, b)
-	first := b * s.pieces // chunk
-	n := uint32(s.pieces)
-	if r != owner {
-		// Local rank q is the owner's neighbour number q, counted from the owner on.
-		if c > 0 || i > 0 {
-			return schedule.Op{}, false
-		}
-		q := mod(s.g.LocalIndex(r)-s.g.LocalIndex(owner), size) - 1
-		if !l.In() {
-			return schedule.Op{Kind: schedule.Send, Peer: owner, Src: schedule.Input(first), N: n, Match: int32(q)}, true
-		}
-		return schedule.Op{
-			Kind: schedule.Recv, Peer: owner, Dst: schedule.Output(first), N: n,
-			Match: int32(s.innerSends(b, h) + q),
-		}, true
+	h, q := s.g.Host(r), s.g.LocalIndex(r)
+	switch c := int(l.Channel()); {
+	case c == 0 && !l.In():
+		return s.others(h, q, i, schedule.Send)
+	case c == 0:
+		return s.own(h, q, i, schedule.RecvReduce)
+	case c > s.groups*s.wide && l.In():
+		return s.others(h, q, i, schedule.Recv)
+	case c > s.groups*s.wide:
+		return s.own(h, q, i, schedule.Send)
 	}
-	neighbour := func(q int) topology.Rank { return s.g.HostRank(h, (s.g.LocalIndex(owner)+1+q)%size) }
-	local := 0 // operations before the inner ones
-	if l.In() && c == 0 {
-		local = size - 1
-	}
-	if i < local {
-		return schedule.Op{
-			Kind: schedule.RecvReduce, Peer: neighbour(i), Src: schedule.Input(first), Dst: schedule.Output(first), N: n,
-			Final: s.inner == nil,
-		}, true
-	}
-	i -= local
-	if s.inner != nil {
-		if op, ok := s.inner[b].At(topology.Rank(h), schedule.Lane(2*c)|l&1, i); ok {
-			return s.between(op, b, h, l), true
-		}
-	}
-	if l.In() || c > 0 {
+	b, at, ok := s.inside(h, q, l)
+	if !ok {
 		return schedule.Op{}, false
 	}
-	if i -= s.innerSends(b, h); i >= size-1 {
+	op, ok := s.inner[b].At(topology.Rank(h), at, i)
+	if !ok {
 		return schedule.Op{}, false
 	}
-	// The result, to the neighbours.
-	after := schedule.At(schedule.InLane(schedule.Channel(b*s.wide)), size-2)
-	if s.inner != nil {
-		il, ii, _ := s.inner[b].tail(topology.Rank(h)).Get()
-		after = s.ref(il, ii, b, size)
-	}
-	return schedule.Op{Kind: schedule.Send, Peer: neighbour(i), Src: schedule.Output(first), N: n, After: after}, true
+	return s.between(op, b, h), true
 }
 
-// between turns an operation of the schedule between hosts, seen from host h, into one of ranks.
-func (s *hier) between(op schedule.Op, b, h int, l schedule.Lane) schedule.Op {
+// others returns what local rank q of host h does with the owners of blocks that are not its own: sends to be reduced, or receives of results.
+// In turn k they are the k-th blocks of all, that of the next rank first, and in the last one those of the first ranks alone.
+func (s *hier) others(h, q, i int, kind schedule.Kind) (schedule.Op, bool) {
+	size := s.g.HostSize(h)
+	if size == 1 {
+		return schedule.Op{}, false
+	}
+	turn, whole, rest := i/(size-1), s.blocks/size, s.blocks%size
+	peer := (q + 1 + i%(size-1)) % size
+	if turn >= whole {
+		turn, i = whole, i-whole*(size-1)
+		switch {
+		case q >= rest && i < rest:
+			peer = i
+		case i < rest-1:
+			peer = (q + 1 + i) % rest
+		default:
+			return schedule.Op{}, false
+		}
+	}
+	op := schedule.Op{Kind: kind, Peer: s.g.HostRank(h, peer), N: uint32(s.pieces), Match: int32(turn*(size-1) + mod(peer-q, size) - 1)}
+	if first := (turn*size + peer) * s.pieces; kind == schedule.Send {
+		op.Src = schedule.Input(first)
+	} else {
+		op.Dst = schedule.Output(first)
+	}
+	return op, true
+}
+
+// own returns what local rank q of host h does for blocks of its own with its neighbours, the one before it first: reductions of what others
+// send, or sends of what others receive.
+func (s *hier) own(h, q, i int, kind schedule.Kind) (schedule.Op, bool) {
+	size := s.g.HostSize(h)
+	if size == 1 {
+		return schedule.Op{}, false
+	}
+	turn, peer := i/(size-1), mod(q-1-i%(size-1), size)
+	b := turn*size + q
+	if b >= s.blocks {
+		return schedule.Op{}, false
+	}
+	whole, rest := s.blocks/size, s.blocks%size
+	match := i
+	if turn == whole {
+		if match = q; peer < rest {
+			match = mod(q-peer-1, rest)
+		}
+		match += whole * (size - 1)
+	}
+	first := b * s.pieces
+	op := schedule.Op{Kind: kind, Peer: s.g.HostRank(h, peer), N: uint32(s.pieces), Match: int32(match)}
+	if kind == schedule.Send {
+		l, i, _ := s.inner[b].tail(topology.Rank(h)).Get()
+		op.Src, op.After = schedule.Output(first), schedule.At(s.outside(b, l), i)
+	} else {
+		op.Src, op.Dst = schedule.Input(first), schedule.Output(first)
+	}
+	return op, true
+}
+
+// inside returns which lane of the schedule of which block a lane between hosts is for local rank q of host h; false for none.
+func (s *hier) inside(h, q int, l schedule.Lane) (b int, at schedule.Lane, ok bool) {
+	c := int(l.Channel()) - 1
+	at = schedule.Lane(2*(c%s.wide)) | l&1
+	if s.groups == 1 {
+		return q, at, true
+	}
+	b = c / s.wide
+	return b, at, b%s.g.HostSize(h) == q
+}
+
+// outside returns which lane one of the schedule of block b is.
+func (s *hier) outside(b int, l schedule.Lane) schedule.Lane {
+	if s.groups > 1 {
+		l += schedule.Lane(2 * b * s.wide)
+	}
+	return l + 2
+}
+
+// between turns an operation of the schedule between hosts for a block, seen from host h, into one of ranks.
+func (s *hier) between(op schedule.Op, b, h int) schedule.Op {
 	size := s.g.HostSize(h)
 	first := b * s.pieces
 	in := func(c schedule.Chunk) schedule.Chunk {
@@ -146,51 +203,31 @@ func (s *hier) between(op schedule.Op, b, h int, l schedule.Lane) schedule.Op {
 		op.Dst = 0
 	}
 	if op.Kind != schedule.Copy {
-		peerHost := int(op.Peer)
-		op.Peer = s.owner(peerHost, b)
-		if !l.In() && int(l.Channel())%s.wide == 0 { // the partner's in lane begins with its neighbours
-			op.Match += int32(s.g.HostSize(peerHost) - 1)
-		}
+		op.Peer = s.owner(int(op.Peer), b)
 	}
-	if al, ai, ok := op.After.Get(); ok {
-		op.After = s.ref(al, ai, b, size)
+	if l, i, ok := op.After.Get(); ok {
+		op.After = schedule.At(s.outside(b, l), i)
 	} else if size > 1 {
-		op.After = schedule.At(schedule.InLane(schedule.Channel(b*s.wide)), size-2)
+		op.After = schedule.At(schedule.InLane(0), (b/size+1)*(size-1)-1)
 	}
 	return op
 }
 
-// ref turns a reference into the schedule between hosts into one of the owner of block b in a host of size ranks.
-func (s *hier) ref(l schedule.Lane, i, b, size int) schedule.Ref {
-	if l == schedule.InLane(0) {
-		i += size - 1
-	}
-	return schedule.At(l+schedule.Lane(2*b*s.wide), i)
-}
-
-// innerSends returns how many operations host h has in out lane 0 of the schedule between hosts.
-func (s *hier) innerSends(b, h int) int {
-	if s.inner == nil {
-		return 0
-	}
-	return s.inner[b].sends(topology.Rank(h))
-}
-
 // Repeat is what the schedule between hosts says of its part.
 func (s *hier) Repeat(r topology.Rank, l schedule.Lane, i int) int {
-	b, c := int(l.Channel())/s.wide, int(l.Channel())%s.wide
-	h := s.g.Host(r)
-	if s.inner == nil || r != s.owner(h, b) {
+	if c := int(l.Channel()); c == 0 || c > s.groups*s.wide {
 		return 1
 	}
-	if l.In() && c == 0 {
-		i -= s.g.HostSize(h) - 1
+	h := s.g.Host(r)
+	b, at, ok := s.inside(h, s.g.LocalIndex(r), l)
+	if !ok {
+		return 1
 	}
 	inner, ok := s.inner[b].(schedule.Repeater)
-	if !ok || i < 0 || !l.In() && c == 0 && i >= s.inner[b].sends(topology.Rank(h)) {
+	if !ok {
 		return 1
 	}
-	return inner.Repeat(topology.Rank(h), schedule.Lane(2*c)|l&1, i)
+	return inner.Repeat(topology.Rank(h), at, i)
 }
 
 // laneLen returns the length of a lane, by doubling and bisection: At is pure and lanes have no gaps.

@@ -7,7 +7,7 @@
 //	tree    two binary trees at once, each rank a leaf in one of them; hosts stay together
 //	hd      recursive halving and doubling
 //	direct  everybody with everybody, in one shot for tiny sizes, else in two
-//	hier    reduction inside each host, any of the above between hosts, broadcast inside
+//	hier    reduce-scatter inside each host, any of the above between hosts, all-gather inside
 package plan
 
 import (

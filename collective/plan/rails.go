@@ -5,186 +5,129 @@ import (
 	"github.com/ringtree/ringtree/topology"
 )
 
-// rails is reduce-scatter and all-gather over two levels. Channel b is rail b: the blocks of the ranks with local
-// index b. In every host one rank, local index b mod size, owns the rail: for reduce-scatter it reduces the rail's
-// blocks from its neighbours and exchanges them with the other hosts' owners, all to all; an all-gather goes the other
-// way.
+// rails is reduce-scatter and all-gather over two levels on hosts of one size. A rail is the ranks with one local index. For a reduce-scatter
+// every rank reduces its rail's blocks from its host, everybody with everybody at once, those of the next host first and its own last, and then
+// exchanges them with its rail, all to all; an all-gather goes the other way, the own block first. The rail has the first channel. The host has the
+// second, and in an all-gather one for every distance: nobody waits for a rank of its host to go on with what came from another.
 type rails struct {
-	g    *topology.Graph
-	coll schedule.Collective
-	on   [][]int32 // by rail: the hosts that have it, ascending
-	at   [][]int32 // by rail and host: its index in on, or -1
+	g        *topology.Graph
+	coll     schedule.Collective
+	hosts, n int // n ranks each
+	turn     int // see Turn
 }
 
 func newRails(g *topology.Graph, coll schedule.Collective) schedule.Schedule {
 	if g.Size() == 1 {
 		return alone{coll}
 	}
-	s := &rails{g: g, coll: coll}
-	for h := range g.Hosts() {
-		for len(s.on) < g.HostSize(h) {
-			s.on = append(s.on, nil)
+	s := &rails{g: g, coll: coll, hosts: g.Hosts(), n: g.HostSize(0)}
+	for h := range s.hosts {
+		if g.HostSize(h) != s.n || s.hosts == 1 {
+			return newUnevenRails(g, coll)
 		}
 	}
-	for b := range s.on {
-		at := make([]int32, g.Hosts())
-		for h := range at {
-			at[h] = -1
-			if g.HostSize(h) > b {
-				at[h] = int32(len(s.on[b]))
-				s.on[b] = append(s.on[b], int32(h))
-			}
-		}
-		s.at = append(s.at, at)
+	if inOrder(g, s.n) {
+		s.turn = s.n
 	}
 	return s
 }
 
-func (s *rails) Ranks() int    { return s.g.Size() }
-func (s *rails) Channels() int { return len(s.on) }
-
-func (s *rails) Layout() schedule.Layout {
-	return schedule.Layout{Blocks: s.g.Size(), Pieces: 1}
-}
-
-func (s *rails) owner(h, b int) topology.Rank { return s.g.HostRank(h, b%s.g.HostSize(h)) }
-
-// block returns the block of the t-th host on rail b.
-func (s *rails) block(b, t int) int { return int(s.g.HostRank(int(s.on[b][t]), b)) }
-
-// turn returns when host h meets host t of rail b: host t itself never, the others in turns 0, 1, …, so that all hosts
-// are busy at once.
-func (s *rails) turn(b, h, t int) int {
-	if own := int(s.at[b][h]); own >= 0 {
-		return mod(t-own-1, len(s.on[b]))
+// inOrder reports whether every host has n ranks, which follow each other.
+func inOrder(g *topology.Graph, n int) bool {
+	for h := range g.Hosts() {
+		if g.HostSize(h) != n || int(g.HostRank(h, 0)) != h*n || int(g.HostRank(h, n-1)) != (h+1)*n-1 {
+			return false
+		}
 	}
-	return t
+	return true
 }
 
-// host returns which host of rail b host h meets in a turn; false after the last.
-func (s *rails) host(b, h, turn int) (t int, ok bool) {
-	n := len(s.on[b])
-	if own := int(s.at[b][h]); own >= 0 {
-		return mod(own+1+turn, n), turn < n-1
+func (s *rails) Ranks() int { return s.g.Size() }
+func (s *rails) Channels() int {
+	if s.coll == schedule.AllGather {
+		return max(s.n, 2)
 	}
-	return turn, turn < n
+	return 2
 }
+
+func (s *rails) Layout() schedule.Layout { return schedule.Layout{Blocks: s.g.Size(), Pieces: 1} }
+
+// Turn says that all hosts do the same, each with those that come after it, where their ranks are in order.
+func (s *rails) Turn() int { return s.turn }
 
 func (s *rails) At(r topology.Rank, l schedule.Lane, i int) (schedule.Op, bool) {
-	b, h := int(l.Channel()), s.g.Host(r)
-	switch owner := s.owner(h, b); {
-	case s.coll == schedule.ReduceScatter && r == owner:
-		return s.scatter(r, b, h, l, i)
+	h, q, c := s.g.Host(r), s.g.LocalIndex(r), int(l.Channel())
+	switch {
+	case c == 0:
+		return s.between(h, q, l.In(), i)
 	case s.coll == schedule.ReduceScatter:
-		if l.In() || i >= len(s.on[b]) {
-			return schedule.Op{}, false
-		}
-		return schedule.Op{
-			Kind: schedule.Send, Peer: owner, Src: schedule.Input(s.block(b, i)), N: 1,
-			Match: int32(i*(s.g.HostSize(h)-1) + s.neighbour(r, owner, h)),
-		}, true
-	case r == owner:
-		return s.gather(r, b, h, l, i)
-	default:
-		if !l.In() || i >= len(s.on[b]) {
-			return schedule.Op{}, false
-		}
-		between := 0
-		if s.at[b][h] >= 0 {
-			between = s.g.Hosts() - 1
-		}
-		return schedule.Op{
-			Kind: schedule.Recv, Peer: owner, Dst: schedule.Output(s.block(b, i)), N: 1,
-			Match: int32(between + i*(s.g.HostSize(h)-1) + s.neighbour(r, owner, h)),
-		}, true
+		return s.collect(h, q, l.In(), i)
+	case s.n > 1 && i < s.hosts:
+		return s.spread(h, q, l.In(), c, i), true
 	}
+	own := schedule.Op{Kind: schedule.Copy, Src: schedule.Input(int(r)), Dst: schedule.Output(int(r)), N: 1}
+	return own, c == 1 && !l.In() && i == min(s.n-1, 1)*s.hosts
 }
 
-// neighbour returns the number of rank r among the other ranks of its host, counted from the owner on.
-func (s *rails) neighbour(r, owner topology.Rank, h int) int {
-	return mod(s.g.LocalIndex(r)-s.g.LocalIndex(owner), s.g.HostSize(h)) - 1
-}
-
-func (s *rails) neighbourRank(owner topology.Rank, h, q int) topology.Rank {
-	return s.g.HostRank(h, (s.g.LocalIndex(owner)+1+q)%s.g.HostSize(h))
-}
-
-// scatter is the reduce-scatter of rail b at its owner r in host h.
-func (s *rails) scatter(r topology.Rank, b, h int, l schedule.Lane, i int) (schedule.Op, bool) {
-	near, hosts := s.g.HostSize(h)-1, s.g.Hosts()
-	if l.In() {
-		if t := i / max(near, 1); near > 0 && t < len(s.on[b]) {
-			c := s.block(b, t)
-			return schedule.Op{
-				Kind: schedule.RecvReduce, Peer: s.neighbourRank(r, h, i%near), Src: schedule.Input(c), Dst: schedule.Output(c), N: 1,
-				Match: int32(t), Final: hosts == 1,
-			}, true
-		}
-		i -= near * len(s.on[b])
-		if s.at[b][h] < 0 || i >= hosts-1 {
-			return schedule.Op{}, false
-		}
-		from, c := mod(h-1-i, hosts), int(r)
-		op := schedule.Op{
-			Kind: schedule.RecvReduce, Peer: s.owner(from, b), Src: schedule.Output(c), Dst: schedule.Output(c), N: 1, Final: true,
-			Match: int32(s.turn(b, from, int(s.at[b][h]))),
-		}
-		if near == 0 {
-			op.Src = schedule.Input(c)
-		}
-		return op, true
-	}
-	t, ok := s.host(b, h, i)
-	if !ok {
+// collect returns operation i of local rank q of host h in the reduce-scatter of its host. A turn is a block of every rail, those of the next host
+// first. The j-th send of a turn goes to the j-th rank behind, whose j-th receive it is.
+func (s *rails) collect(h, q int, in bool, i int) (schedule.Op, bool) {
+	if s.n == 1 {
 		return schedule.Op{}, false
 	}
-	to, c := int(s.on[b][t]), s.block(b, t)
-	op := schedule.Op{
-		Kind: schedule.Send, Peer: topology.Rank(c), Src: schedule.Input(c), N: 1,
-		Match: int32((s.g.HostSize(to)-1)*len(s.on[b]) + mod(to-1-h, hosts)),
+	turn, j := i/(s.n-1), i%(s.n-1)
+	rail := (q + 1 + j) % s.n
+	peer := rail
+	if in {
+		rail, peer = q, mod(q-1-j, s.n)
 	}
-	if near > 0 {
-		// All wait for the last of the host's own reductions, so that they form one unit: an owner takes the first slice
-		// of every host before the second of any.
-		op.Src, op.After = schedule.Output(c), schedule.At(l.Opposite(), len(s.on[b])*near-1)
+	block := int(s.g.HostRank((h+1+turn)%s.hosts, rail))
+	op := schedule.Op{Kind: schedule.Send, Peer: s.g.HostRank(h, peer), Src: schedule.Input(block), N: 1, Match: int32(i)}
+	if in {
+		op.Kind, op.Dst = schedule.RecvReduce, schedule.Output(block)
 	}
-	return op, true
+	return op, turn < s.hosts
 }
 
-// gather is the all-gather of rail b at its owner r in host h.
-func (s *rails) gather(r topology.Rank, b, h int, l schedule.Lane, i int) (schedule.Op, bool) {
-	near, hosts := s.g.HostSize(h)-1, s.g.Hosts()
-	has := s.at[b][h] >= 0
-	if l.In() {
-		t, ok := s.host(b, h, i)
-		if !ok {
-			return schedule.Op{}, false
-		}
-		from := int(s.on[b][t])
+// spread returns operation i of local rank q of host h in the all-gather of its host, on the channel of ranks that are d apart: the block of the
+// i-th host behind, to the rank before or from the one behind.
+func (s *rails) spread(h, q int, in bool, d, i int) schedule.Op {
+	if in {
+		peer := (q + d) % s.n
 		return schedule.Op{
-			Kind: schedule.Recv, Peer: topology.Rank(s.block(b, t)), Dst: schedule.Output(s.block(b, t)), N: 1,
-			Match: int32(mod(from-1-h, hosts)),
-		}, true
-	}
-	if has {
-		if i < hosts-1 { // the own block, to the other hosts' owners
-			to := mod(h-1-i, hosts)
-			return schedule.Op{
-				Kind: schedule.Send, Peer: s.owner(to, b), Src: schedule.Input(int(r)), N: 1,
-				Match: int32(s.turn(b, to, int(s.at[b][h]))),
-			}, true
+			Kind: schedule.Recv, Peer: s.g.HostRank(h, peer), Dst: schedule.Output(int(s.g.HostRank((h+i)%s.hosts, peer))), N: 1, Match: int32(i),
 		}
-		i -= hosts - 1
 	}
-	if t := i / max(near, 1); near > 0 && t < len(s.on[b]) { // the rail's blocks, to the neighbours
-		op := schedule.Op{Kind: schedule.Send, Peer: s.neighbourRank(r, h, i%near), Src: schedule.Input(int(r)), N: 1, Match: int32(t)}
-		if t != int(s.at[b][h]) {
-			op.Src, op.After = schedule.Output(s.block(b, t)), schedule.At(l.Opposite(), s.turn(b, h, t))
-		}
-		return op, true
+	block := int(s.g.HostRank((h+i)%s.hosts, q))
+	op := schedule.Op{Kind: schedule.Send, Peer: s.g.HostRank(h, mod(q-d, s.n)), Src: schedule.Input(block), N: 1, Match: int32(i)}
+	if i > 0 {
+		op.Src, op.After = schedule.Output(block), schedule.At(schedule.InLane(0), i-1)
 	}
-	if i -= near * len(s.on[b]); has && i == 0 {
-		return schedule.Op{Kind: schedule.Copy, Src: schedule.Input(int(r)), Dst: schedule.Output(int(r)), N: 1}, true
+	return op
+}
+
+// between returns operation i of local rank q of host h with its rail: in a reduce-scatter the i-th send goes to the i-th host behind, in an
+// all-gather before, whose i-th receive it is.
+func (s *rails) between(h, q int, in bool, i int) (schedule.Op, bool) {
+	gather := s.coll == schedule.AllGather
+	host := mod(h-1-i, s.hosts)
+	if in == gather {
+		host = (h + 1 + i) % s.hosts
 	}
-	return schedule.Op{}, false
+	own, peer := int(s.g.HostRank(h, q)), s.g.HostRank(host, q)
+	op := schedule.Op{Kind: schedule.Send, Peer: peer, Src: schedule.Input(own), N: 1, Match: int32(i)}
+	switch {
+	case gather && in:
+		op.Kind, op.Src, op.Dst = schedule.Recv, 0, schedule.Output(int(peer))
+	case in:
+		op.Kind, op.Dst, op.Final = schedule.RecvReduce, schedule.Output(own), true
+	case !gather:
+		op.Src = schedule.Input(int(peer))
+	}
+	if !gather && s.n > 1 {
+		// All wait for the last of the host's own reductions, so that they form one unit: everybody takes the first slice
+		// of every host before the second of any.
+		op.Src, op.After = schedule.Output(op.Src.Index()), schedule.At(schedule.InLane(1), s.hosts*(s.n-1)-1)
+	}
+	return op, i < s.hosts-1
 }

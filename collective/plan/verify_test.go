@@ -126,7 +126,7 @@ func TestTurns(t *testing.T) {
 				switch reduces := c == schedule.AllReduce || c == schedule.Barrier; {
 				case v.Algorithm == Direct && !c.Rooted():
 					want = tc.flat
-				case v.Algorithm == Hierarchical && reduces && (v.Between == Ring || v.Between == Direct):
+				case v.Algorithm == Hierarchical && (c.ByRank() || reduces && (v.Between == Ring || v.Between == Direct)):
 					want = tc.between
 				}
 				got := 0

@@ -120,36 +120,56 @@ func (f *Fleet) owner(e uint32) int {
 	return i
 }
 
-// Turned returns the fleet of ranks 0 to ranks-1, out of one that [NewTurnedFleet] returned: ranks is a multiple of its own and divides
-// those of the schedule. It knows no chunks: [Fleet.Chunk] is not for it.
-func (f *Fleet) Turned(ranks int) *Fleet {
-	t, n := f.Ranks(), int32(f.s.Ranks())
-	turns := ranks / t
-	g := &Fleet{
-		s: f.s, slicing: f.slicing, lanes: f.lanes, programs: f.programs, ticks: f.ticks * int64(turns),
-		which: make([]int32, 0, ranks), first: make([]uint32, 1, ranks+1), peers: make([]int32, 0, turns*len(f.peers)), at: make([]laneAt, ranks*f.lanes),
-	}
-	for k := range turns {
-		base, by := uint32(len(g.peers)), int32(k*t)
-		g.which = append(g.which, f.which...)
-		for _, end := range f.first[1:] {
-			g.first = append(g.first, base+end)
+// Rotates reports whether the ranks of a fleet that [NewTurnedFleet] returned do the same themselves: with whom rank 0 speaks in an operation,
+// rank r does with the one that is r further on around the same turn.
+func (f *Fleet) Rotates() bool {
+	t := int32(f.Ranks())
+	entries := f.peers[:f.first[1]]
+	for r := range t {
+		if f.which[r] != f.which[0] {
+			return false
 		}
-		for _, peer := range f.peers {
-			if peer += by; peer >= n {
+		of := f.peers[f.first[r]:f.first[r+1]]
+		for e, peer := range entries { // ranks of one program have as many
+			own := peer % t
+			if of[e] != peer-own+(own+r)%t {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Turned returns the fleet of ranks 0, each, 2·each and so on of ranks, out of one that [NewTurnedFleet] returned: ranks is a multiple of its own,
+// which are a multiple of each, and divides those of the schedule. It knows no chunks: [Fleet.Chunk] is not for it.
+func (f *Fleet) Turned(ranks, each int) *Fleet {
+	t, n := f.Ranks(), int32(f.s.Ranks())
+	machines := ranks / each
+	g := &Fleet{
+		s: f.s, slicing: f.slicing, lanes: f.lanes, programs: f.programs, which: make([]int32, 0, machines), first: make([]uint32, 1, machines+1),
+		whose: make([]topology.Rank, 0, machines), at: make([]laneAt, machines*f.lanes), peers: make([]int32, 0, len(f.peers)/t*machines),
+	}
+	for r := 0; r < ranks; r += each {
+		turned := int32(r / t * t)
+		own := r % t
+		g.which, g.whose = append(g.which, f.which[own]), append(g.whose, topology.Rank(r))
+		g.ticks += f.programs[f.which[own]].ticks
+		for _, peer := range f.peers[f.first[own]:f.first[own+1]] {
+			if peer += turned; peer >= n {
 				peer -= n
 			}
 			g.peers = append(g.peers, peer)
 		}
+		g.first = append(g.first, uint32(len(g.peers)))
 	}
 	return g
 }
 
-// Wrap lets every machine stand for all ranks that are a multiple of the machines further on, for its peers, too. A machine may then have
-// itself for a peer.
-func (f *Fleet) Wrap() {
-	n := int32(f.Ranks())
+// Wrap lets every machine of a fleet that [Fleet.Turned] returned stand for each ranks from its own on, and for all that are so many further
+// on as it was turned to, for its peers, too. A machine may then have itself for a peer.
+func (f *Fleet) Wrap(each int) {
+	ranks := int32(f.Ranks() * each)
 	for e := range f.peers {
-		f.peers[e] %= n
+		f.peers[e] = f.peers[e] % ranks / int32(each)
 	}
 }

@@ -41,8 +41,32 @@ func TestTurnedFleet(t *testing.T) {
 			if _, err := schedule.NewTurnedFleet(turner, schedule.Slicing{}, int64(all.Entries())-1, 1); !errors.As(err, &over) {
 				t.Errorf("%v by %v: got %v, want a LimitError", c, v, err)
 			}
+			if !base.Rotates() {
+				t.Errorf("%v by %v does not rotate", c, v)
+			}
+			if v.Algorithm == plan.Direct { // rank 1 begins with rank 2, and not with rank 0
+				if two, err := schedule.NewTurnedFleet(turns{s, 2}, schedule.Slicing{}, 0, 1); err != nil || two.Rotates() {
+					t.Errorf("%v by %v rotates among two ranks, %v", c, v, err)
+				}
+			}
+			if one := base.Turned(24, step); one.Ranks() != 24/step || one.Steps() != all.Steps()/int64(2*step) {
+				t.Errorf("%v by %v: %d ranks of %d steps are one of each turn", c, v, one.Ranks(), one.Steps())
+			} else {
+				one.Wrap(step)
+				for r := range int32(one.Ranks()) {
+					for l := range schedule.Lane(one.Lanes()) {
+						lc, first := one.Lane(r, l)
+						_, from := all.Lane(r*int32(step), l)
+						for e := range uint32(len(lc.Codes)) {
+							if got, want := one.Peer(first+e), all.Peer(from+e)%24/int32(step); got != want || one.Of(r) != topology.Rank(int(r)*step) {
+								t.Fatalf("%v by %v, rank %d, %v, entry %d: peer %d, want %d", c, v, one.Of(r), l, e, got, want)
+							}
+						}
+					}
+				}
+			}
 			for _, ranks := range []int{24, 48} {
-				f := base.Turned(ranks)
+				f := base.Turned(ranks, 1)
 				if f.Ranks() != ranks || f.Steps() != all.Steps()*int64(ranks)/48 || f.Entries() != all.Entries()*ranks/48 {
 					t.Fatalf("%v by %v: %d ranks of %d entries and %d steps", c, v, f.Ranks(), f.Entries(), f.Steps())
 				}
@@ -64,7 +88,7 @@ func TestTurnedFleet(t *testing.T) {
 						}
 					}
 				}
-				f.Wrap()
+				f.Wrap(1)
 				for e := range uint32(f.Entries()) {
 					if f.Peer(e) != all.Peer(e)%int32(ranks) {
 						t.Fatalf("%v by %v, entry %d: peer %d of %d", c, v, e, f.Peer(e), ranks)

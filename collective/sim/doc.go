@@ -27,7 +27,8 @@
 //
 // A schedule can say how it looks the same from many ranks ([schedule.Turner]: all-to-all patterns, and hosts reduced first with such a pattern
 // or a ring between them). Where the links of the graph repeat themselves as well, ranks are known to be alike before they are read, and one of
-// each class is read and run: 16 of any number on racks of 16 that the group fills. What a schedule says is compared with what one more rank of
+// each class is read and run: 16 of any number on racks of 16 that the group fills, and of those one of each host where its ranks do the same, too
+// ([schedule.Fleet.Rotates]). What a schedule says is compared with what one more rank of
 // each kind does, drawn by lot, and a run in full stands in where chunks differ in length, messages ask first or something is disturbed.
 // Where every rank sends to many at once ([InVolleys]), arrivals are known before anything is done with them, and no queue is needed.
 //
@@ -92,9 +93,15 @@
 // 4.5. On both cores the tree has up to 16. The recurrence alone, over the same messages in a fixed order from flat arrays, takes 4 to 6 ns a
 // message: what remains is putting arrivals in order, and what operations wait for.
 //
-// Benchmark Small, what a test over 1,024 ranks of the rail preset takes in all, milliseconds: ring 1.4, halving-doubling 4, with hosts reduced
-// first 9, direct 9 to 14 (16 in a slow hour; in turn with reading all ranks and 256 of them message by message, which took 560 to 720), the tree in
-// slices 31, a ring of hosts 50, a tree of hosts 120. Message by message ten milliseconds are 80,000 messages a core at 8 million a second,
-// where the tree has 262,000 and a tree of hosts a million; a ring of hosts has 294,000 for the 256 ranks of a rack, which all differ: the links
-// at the rack's end are slower, so that no host of it is in time with another.
+// Benchmark Small, what a test over 1,024 ranks of the rail preset takes in all, milliseconds, in a quick hour and a slow one: ring 0.8 to 1.5,
+// halving-doubling 2.2 to 2.9, with hosts reduced first 2.9 to 5, direct 6.3 to 10, a ring of hosts 2.8 to 6, a tree of hosts 6.5 to 17, direct between
+// hosts 4.7 to 10, the tree in slices 11 to 46. Message by message ten milliseconds are 80,000 messages a core at 8 million a second, where the tree has
+// 262,000 and a tree of hosts a million. Of these an eighth is run: one rank of each host of a tree stands for its half that are a leaf there, and for the
+// other half in the host in the same place of the twin. Of a ring of hosts one of each host of a rack is run, 32, which all differ: the links at
+// the rack's end are slower, so that no host of it is in time with another. In turn with every rank of a host on a channel of its own, all beginning
+// with the first, so that none were alike, a ring of hosts took 25, a tree of hosts 90, and halving-doubling with hosts reduced first 5.5.
+//
+// Of the other collectives most take less than 10: over hosts reduce-scatter and all-gather 6.4 to 11 (470 when all ranks were run), broadcast by
+// halving-doubling 13 to 30, of which half goes into reading, and with hosts 20, direct broadcast and reduce 9 to 19, as windows with a message
+// or two each cannot be shared (in turn with two goroutines that meet after each 20 to 26).
 package sim

@@ -63,10 +63,9 @@ func TestClosedFormOfHierarchy(t *testing.T) {
 		s := build(t, g, plan.Variant{Algorithm: plan.Hierarchical, Between: plan.HalvingDoubling}, schedule.AllReduce, 0)
 		block := int64(hosts) * 1024 // of a local rank
 		res := run(t, g, s, 8*block, sim.Slices(0), sim.Unverified())
-		// All ranks send block 0 first, then block 1: the owner of block 7 gets the first of its seven when six messages have
-		// left every port, and the others one after the other. Results leave it one after the other, too.
+		// Every rank sends seven blocks one after the other, and gets seven; and once more with the results.
 		wire := block * nearB
-		in, out := near+wire+12*(wire+near/2), near+wire+6*(wire+near/2)
+		in, out := near+wire+6*(wire+near/2), near+wire+6*(wire+near/2)
 		between := 2*int64(math.Log2(float64(hosts)))*far + 2*(block-1024)*farB
 		if want := in + between + out; int64(res.Time) != want {
 			t.Errorf("%d ranks: %d ps by %s, want %d", n, res.Time, res.Method, want)

@@ -125,7 +125,7 @@ func entries(f *schedule.Fleet, lo, hi int32, yield func(e uint32, from, to topo
 					continue
 				}
 				e := base + uint32(i)
-				from, to := topology.Rank(r), topology.Rank(f.Peer(e))
+				from, to := f.Of(r), topology.Rank(f.Peer(e))
 				if l.In() {
 					from, to = to, from
 				}

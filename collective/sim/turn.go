@@ -67,7 +67,11 @@ func (m *Simulation) turned(res *Result, size *sizes) (bool, error) {
 		return false, nil
 	}
 	if t.fleet == nil {
-		f := t.base.Turned(t.period)
+		each := 1 // ranks that a machine stands for
+		if step := t.base.Ranks(); t.base.Rotates() && interchangeable(m.g, step) {
+			each = step
+		}
+		f := t.base.Turned(t.period, each)
 		var err error
 		if t.class, err = m.classify(f); err != nil {
 			return false, err
@@ -76,10 +80,10 @@ func (m *Simulation) turned(res *Result, size *sizes) (bool, error) {
 			m.turning = nil
 			return false, nil
 		}
-		f.Wrap()
-		t.fleet, t.of, t.weight = f, make([]int32, n), make([]int64, t.period)
+		f.Wrap(each)
+		t.fleet, t.of, t.weight = f, make([]int32, n), make([]int64, f.Ranks())
 		for r := range t.of {
-			t.of[r] = int32(r % t.period)
+			t.of[r] = int32(r % t.period / each)
 			t.weight[t.of[r]]++
 		}
 	}
@@ -93,6 +97,16 @@ func (m *Simulation) turned(res *Result, size *sizes) (bool, error) {
 // receivers' numbers, which is not the same for ranks that are alike but for that.
 func (m *model) asks() bool {
 	return slices.ContainsFunc(m.classes, func(c class) bool { return c.cost.Eager > 0 })
+}
+
+// interchangeable reports whether ranks that follow each other, as many as step, have equal links to each other, and to any other rank.
+func interchangeable(g *topology.Graph, step int) bool {
+	for r := range g.Size() {
+		if g.Host(topology.Rank(r)) != g.Host(topology.Rank(r-r%step)) {
+			return false
+		}
+	}
+	return g.Devices() == g.Size()
 }
 
 // periodOf returns the least multiple of step, which divides the number of ranks, by which the graph can be turned: links from rank a to
