@@ -2,9 +2,6 @@ package sim
 
 import (
 	"math/bits"
-	"runtime"
-	"sync"
-	"sync/atomic"
 
 	"github.com/ringtree/ringtree/collective/schedule"
 )
@@ -36,63 +33,50 @@ type crewman struct {
 	out      [2][][]arrival
 	earliest uint64 // of what this turn sends
 	soonest  [2]uint64
+	ran      [2]int // arrivals that this window had
+	pace
 }
 
-// run runs to the end, and reports whether every lane came to its own.
-func (x *windows) run() bool {
-	x.barrier.of = int32(len(x.crew))
-	inParts(len(x.crew), func(i int) { x.crew[i].run() })
-	steps := int64(0)
-	for _, w := range x.crew {
-		steps += w.steps
-	}
-	return steps == x.f.Steps()
-}
-
-func (w *crewman) run() {
-	x := w.x
-	w.earliest, w.due = never, never
-	w.begin, w.end = 0, 1<<x.shift
+// start has all ranks begin.
+func (w *crewman) start() {
+	w.earliest, w.due, w.pace = never, never, pace{}
+	w.begin, w.end = 0, 1<<w.x.shift
 	lo, hi := w.groups()
 	if w.alike != nil {
 		w.beginAlike()
-	} else {
-		for g := lo; g < hi; g++ {
-			w.enter(g)
-			w.live(g)
+		return
+	}
+	for g := lo; g < hi; g++ {
+		w.enter(g)
+		w.live(g)
+	}
+}
+
+// through goes through a window.
+func (w *crewman) through(window uint64) {
+	x := w.x
+	w.begin = Time(window) << x.shift
+	w.end = w.begin + 1<<x.shift
+	opened := w.q.open(window)
+	switch {
+	case w.alike != nil && (opened || w.due == window):
+		w.batch = w.batch[:0]
+		for shard := range w.hi - w.lo {
+			if opened {
+				w.batch = w.q.take(shard, w.batch)
+			}
+		}
+		w.passAlike(window)
+	case opened:
+		for shard := range w.hi - w.lo {
+			if w.batch = w.q.take(shard, w.batch[:0]); len(w.batch) > 0 {
+				w.pass((w.lo + shard) << x.shard)
+			}
 		}
 	}
-	for {
-		window := w.meet()
-		if window == never {
-			if w.alike != nil {
-				w.endAlike()
-			}
-			return
-		}
-		w.begin = Time(window) << x.shift
-		w.end = w.begin + 1<<x.shift
-		opened := w.q.open(window)
-		switch {
-		case w.alike != nil && (opened || w.due == window):
-			w.batch = w.batch[:0]
-			for shard := range w.hi - w.lo {
-				if opened {
-					w.batch = w.q.take(shard, w.batch)
-				}
-			}
-			w.passAlike(window)
-		case opened:
-			for shard := range w.hi - w.lo {
-				if w.batch = w.q.take(shard, w.batch[:0]); len(w.batch) > 0 {
-					w.pass((w.lo + shard) << x.shard)
-				}
-			}
-		}
-		if x.cfg.progress != nil && w.me == 0 && w.steps-w.told > 1<<16 {
-			w.told = w.steps
-			x.cfg.progress(min(float64(w.steps)*float64(len(x.crew))/float64(x.f.Steps()), 1))
-		}
+	if x.cfg.progress != nil && w.me == 0 && w.steps-w.told > 1<<16 {
+		w.told = w.steps
+		x.cfg.progress(min(float64(w.steps)*float64(len(x.crew))/float64(x.f.Steps()), 1))
 	}
 }
 
@@ -111,29 +95,6 @@ func (w *crewman) enter(g uint32) {
 			w.wake(r, uint8(l))
 		}
 	}
-}
-
-// meet waits for the others to end the window, takes what they sent, and returns the next one.
-func (w *crewman) meet() uint64 {
-	x := w.x
-	if len(x.crew) == 1 {
-		return min(w.q.next(), w.due)
-	}
-	turn := w.turn
-	w.soonest[turn] = min(w.q.next(), w.earliest, w.due)
-	x.barrier.wait()
-	window := uint64(never)
-	for _, v := range x.crew {
-		window = min(window, v.soonest[turn])
-		for _, e := range v.out[turn][w.me] {
-			w.q.push(e, e.group>>x.shard-w.lo)
-		}
-	}
-	w.turn, w.earliest = turn^1, never
-	for i := range w.out[w.turn] { // what the others have read
-		w.out[w.turn][i] = w.out[w.turn][i][:0]
-	}
-	return window
 }
 
 // pass takes the groups of a shard, from first on, through the window.
@@ -253,6 +214,7 @@ func (w *crewman) live(g uint32) {
 		s.cpu = max(s.cpu, at)
 		w.wake(y.who, y.lane)
 	}
+	w.ran[w.turn] += len(w.mine)
 	w.mine = w.mine[:0]
 }
 
@@ -433,41 +395,4 @@ func (x *windows) over(r int32, at Time) {
 			return
 		}
 	}
-}
-
-// A barrier lets goroutines wait for each other, again and again.
-type barrier struct {
-	of   int32
-	here atomic.Int32
-	turn atomic.Uint32
-	mu   sync.Mutex
-	cond sync.Cond
-}
-
-// spins is how often a goroutine looks whether the others are there before it sleeps.
-const spins = 1 << 12
-
-func (b *barrier) wait() {
-	turn := b.turn.Load()
-	if b.here.Add(1) == b.of {
-		b.here.Store(0)
-		b.mu.Lock()
-		b.turn.Add(1)
-		b.mu.Unlock()
-		b.cond.Broadcast()
-		return
-	}
-	for i := range spins {
-		if b.turn.Load() != turn {
-			return
-		}
-		if i%64 == 63 {
-			runtime.Gosched()
-		}
-	}
-	b.mu.Lock()
-	for b.turn.Load() == turn {
-		b.cond.Wait()
-	}
-	b.mu.Unlock()
 }
