@@ -88,7 +88,8 @@
 // ranks do.
 //
 // Benchmark Messages, million messages a second on one core (-test.cpu 1), of a simulation that has run before: the tree 10, a ring of 256 9.5,
-// halving-doubling 8.7, hosts reduced first 6.3, direct 6.0. Where every operation is one message, following links takes as long as a run; a
+// halving-doubling 8.7, hosts reduced first 6.3, direct 6.0. In a quick
+// hour, on the code as it is, 18, 17, 16, 16 and 12. Where every operation is one message, following links takes as long as a run; a
 // simulation does that once for all sizes (anew for each, halving-doubling has 5.8, hosts reduced first 4.1, direct 4.1). By events all have 2.9 to
 // 4.5. On both cores the tree has up to 16. The recurrence alone, over the same messages in a fixed order from flat arrays, takes 4 to 6 ns a
 // message: what remains is putting arrivals in order, and what operations wait for.
