@@ -136,10 +136,3 @@ func (s *direct) tail(r topology.Rank) schedule.Ref {
 	}
 	return schedule.At(1, 2*(s.n-1)-1)
 }
-
-func (s *direct) sends(topology.Rank) int {
-	if s.oneShot {
-		return s.n - 1
-	}
-	return 2 * (s.n - 1)
-}

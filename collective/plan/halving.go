@@ -328,14 +328,3 @@ func (s *halving) tail(r topology.Rank) schedule.Ref {
 	}
 	return s.last(v, s.steps(), v < s.extras)
 }
-
-func (s *halving) sends(r topology.Rank) int {
-	v, extra := s.place(s.o.position(r))
-	switch {
-	case extra:
-		return 1
-	case v < s.extras:
-		return s.steps() + 1
-	}
-	return s.steps()
-}

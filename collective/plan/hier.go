@@ -10,8 +10,6 @@ type flat interface {
 	schedule.Schedule
 	// tail returns the operation after which rank r's output is complete.
 	tail(r topology.Rank) schedule.Ref
-	// sends returns how many operations rank r has in out lane 0.
-	sends(r topology.Rank) int
 }
 
 // hier is a reduce-scatter inside each host, any flat all-reduce between hosts, and an all-gather inside each host. The vector has one block for

@@ -137,8 +137,6 @@ func (s *ring) chain(p int, l schedule.Lane, i int) (schedule.Op, bool) {
 // tail returns the operation after which rank r's output is complete.
 func (s *ring) tail(r topology.Rank) schedule.Ref { return schedule.At(1, 2*(s.n-1)-1) }
 
-func (s *ring) sends(topology.Rank) int { return 2 * (s.n - 1) }
-
 // alone is every collective of a single rank.
 type alone struct{ coll schedule.Collective }
 

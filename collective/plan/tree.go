@@ -119,11 +119,3 @@ func (s *tree) tail(r topology.Rank) schedule.Ref {
 	}
 	return schedule.At(schedule.InLane(1), 0)
 }
-
-// sends is for all-reduce over one tree.
-func (s *tree) sends(r topology.Rank) int {
-	if s.trees[0].parent(int(r)) < 0 {
-		return 0
-	}
-	return 1
-}
