@@ -22,6 +22,7 @@ type model struct {
 	gap     float64 // for which a sender to many peers is busy with each
 	// crowd is how many ranks of a host share one core: what a host does takes that many times longer.
 	crowd float64
+	lone  topology.Link // the near link of a rank that works while all others of its host wait
 }
 
 func newModel(g *topology.Graph) model {
@@ -32,6 +33,7 @@ func newModel(g *topology.Graph) model {
 	if c := g.Cores(); c > 0 {
 		m.crowd = max(1, float64(m.perHost)/float64(c))
 	}
+	m.lone = m.near
 	m.gap = topology.Gap * m.near.Alpha * m.crowd // it does not give the core away between two of them
 	m.near.Alpha = m.near.Alpha*m.crowd + (m.crowd-1)*turn
 	m.near.Beta *= m.crowd
@@ -131,7 +133,12 @@ func (m *model) hierarchy(v Variant, req Request, s, gamma, part float64) float6
 	if p > 1 {
 		inside = part * (2*m.near.Alpha + 2*(p-2)*topology.Gap*m.near.Alpha + 2*(p-1)/p*s*m.near.Beta + (p-1)/p*s*topology.Nary(p)*gamma)
 	}
-	if req.Collective.Rooted() {
+	switch {
+	case v.Leaders:
+		// While a leader reads or sends, its neighbours wait, and do not keep it from its core.
+		inside = 2*m.near.Alpha + 2*(p-2)*topology.Gap*m.lone.Alpha + (p-1)*s*(2*m.lone.Beta+topology.Nary(p)*gamma/m.crowd)
+		p = 1
+	case req.Collective.Rooted():
 		if p > 1 {
 			inside = m.near.Alpha + (p-1)*(topology.Gap*m.near.Alpha+s*m.near.Beta+s*topology.Nary(p)*gamma)
 		}

@@ -51,6 +51,8 @@ func ExamplePlanner_Explain() {
 	//     hier/direct           463 µs predicted
 	//     hier/tree             857 µs predicted
 	//     hd                   1.17 ms predicted
+	//     leaders/hd           1.72 ms predicted
+	//     leaders/direct       1.72 ms predicted
 	//     direct                  2 ms predicted
 	//     ring                 2.12 ms predicted
 	//     tree                  2.3 ms predicted

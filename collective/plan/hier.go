@@ -17,6 +17,9 @@ type flat interface {
 // the other hosts' owners of b, and gives the result to its neighbours. Hosts may have different sizes; on hosts of equal size, every rank owns
 // one block and speaks between hosts only to the ranks of its own rail.
 //
+// A small vector is one block, which the first rank of each host, its leader, has from all others and gives to them: blocks of a few bytes
+// would cost as many messages as there are ranks in a host, each.
+//
 // Inside a host everybody begins with the next rank, so that no rank has all the others at its door at once, and all do the same. The first
 // channel has the reduce-scatter and the last the all-gather, so that what is reduced can go on before all is. In between are those of the
 // all-reduce: the same ones for all blocks where hosts are of one size, else each block has its own.
@@ -30,17 +33,19 @@ type hier struct {
 	turn   int    // see Turn
 }
 
-// newHier returns a hierarchical all-reduce; inner makes the schedule between hosts for a block.
-func newHier(g *topology.Graph, inner func(hosts, block int) flat) schedule.Schedule {
+// newHier returns a hierarchical all-reduce, of one block where each host has one leader; inner makes the schedule between hosts for a block.
+func newHier(g *topology.Graph, leaders bool, inner func(hosts, block int) flat) schedule.Schedule {
 	switch {
 	case g.Size() == 1:
 		return alone{schedule.AllReduce}
 	case g.Hosts() == 1:
 		return stars{g.Size()}
 	}
-	s := &hier{g: g, groups: 1}
+	s := &hier{g: g, blocks: 1, groups: 1}
 	for h := range g.Hosts() {
-		s.blocks = max(s.blocks, g.HostSize(h))
+		if !leaders {
+			s.blocks = max(s.blocks, g.HostSize(h))
+		}
 	}
 	for h := range g.Hosts() {
 		if g.HostSize(h) < s.blocks {
@@ -68,10 +73,11 @@ func (s *hier) turns() int {
 			return 0
 		}
 	}
-	if !inOrder(s.g, s.blocks) {
+	size := s.g.HostSize(0)
+	if !inOrder(s.g, size) {
 		return 0
 	}
-	return s.blocks
+	return size
 }
 
 // Turn says that all hosts do the same, each with those that come after it, where that is so.
@@ -172,7 +178,7 @@ func (s *hier) inside(h, q int, l schedule.Lane) (b int, at schedule.Lane, ok bo
 	c := int(l.Channel()) - 1
 	at = schedule.Lane(2*(c%s.wide)) | l&1
 	if s.groups == 1 {
-		return q, at, true
+		return q, at, q < s.blocks
 	}
 	b = c / s.wide
 	return b, at, b%s.g.HostSize(h) == q

@@ -73,12 +73,15 @@ type Variant struct {
 	Algorithm Algorithm
 	OneShot   bool      // Direct
 	Between   Algorithm // Hierarchical: the algorithm between hosts
+	Leaders   bool      // Hierarchical all-reduce: one rank speaks for its host, with the whole vector
 }
 
 func (v Variant) String() string {
 	switch {
 	case v.Algorithm == Direct && v.OneShot:
 		return "direct one-shot"
+	case v.Leaders:
+		return "leaders/" + v.Between.String()
 	case v.Algorithm == Hierarchical && v.Between != Auto:
 		return "hier/" + v.Between.String()
 	}
@@ -88,7 +91,7 @@ func (v Variant) String() string {
 // Code is a number for v that fits a frame header, so that ranks which chose differently notice.
 func (v Variant) Code() uint16 {
 	c := uint16(v.Algorithm)<<8 | uint16(v.Between)<<1
-	if v.OneShot {
+	if v.OneShot || v.Leaders {
 		c |= 1
 	}
 	return c
@@ -218,12 +221,13 @@ func (p *Planner) build(v Variant, req Request) (schedule.Schedule, error) {
 	case Direct:
 		return newDirect(req.Collective, req.Root, n, v.OneShot, p.g.Hosts() == 1), nil
 	case Hierarchical:
-		return p.hierarchy(v.Between, req)
+		return p.hierarchy(v, req)
 	}
 	return nil, &RequestError{fmt.Sprintf("no schedules for algorithm %v", v.Algorithm)}
 }
 
-func (p *Planner) hierarchy(between Algorithm, req Request) (schedule.Schedule, error) {
+func (p *Planner) hierarchy(v Variant, req Request) (schedule.Schedule, error) {
+	between := v.Between
 	if between == Auto {
 		between = Ring
 	}
@@ -246,7 +250,7 @@ func (p *Planner) hierarchy(between Algorithm, req Request) (schedule.Schedule, 
 			return newRing(req.Collective, root, hosts, order{})
 		}), nil
 	}
-	return newHier(p.g, func(hosts, block int) flat {
+	return newHier(p.g, v.Leaders, func(hosts, block int) flat {
 		var s schedule.Schedule
 		switch between {
 		case Tree:
@@ -292,6 +296,11 @@ func (p *Planner) Variants(c schedule.Collective) []Variant {
 	}
 	for _, b := range []Algorithm{Ring, Tree, HalvingDoubling, Direct} {
 		vs = append(vs, Variant{Algorithm: Hierarchical, Between: b})
+	}
+	if (c == schedule.AllReduce || c == schedule.Barrier) && p.model.perHost > 1 {
+		for _, b := range []Algorithm{HalvingDoubling, Direct} {
+			vs = append(vs, Variant{Algorithm: Hierarchical, Between: b, Leaders: true})
+		}
 	}
 	return vs
 }

@@ -171,6 +171,7 @@ var variants = map[string]plan.Variant{
 	"one-shot": {Algorithm: plan.Direct, OneShot: true}, "hier": {Algorithm: plan.Hierarchical}, "hier/ring": {Algorithm: plan.Hierarchical, Between: plan.Ring},
 	"hier/tree": {Algorithm: plan.Hierarchical, Between: plan.Tree}, "hier/hd": {Algorithm: plan.Hierarchical, Between: plan.HalvingDoubling},
 	"hier/direct": {Algorithm: plan.Hierarchical, Between: plan.Direct},
+	"leaders/hd":  {Algorithm: plan.Hierarchical, Between: plan.HalvingDoubling, Leaders: true}, "leaders/direct": {Algorithm: plan.Hierarchical, Between: plan.Direct, Leaders: true},
 }
 
 func (o *options) parseAlgorithms(s string) error {
@@ -185,7 +186,7 @@ func (o *options) parseAlgorithms(s string) error {
 		case ok:
 			return fmt.Errorf("%s is named twice", name)
 		default:
-			return errors.New("want auto, all, or some of ring, tree, hd, direct, one-shot, hier, hier/ring, hier/tree, hier/hd, hier/direct")
+			return errors.New("want auto, all, or some of ring, tree, hd, direct, one-shot, hier, hier/ring, hier/tree, hier/hd, hier/direct, leaders/hd, leaders/direct")
 		}
 	}
 	return nil

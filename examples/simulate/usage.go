@@ -23,7 +23,7 @@ The collective
   -coll NAME                 all_reduce (default), reduce_scatter, all_gather, broadcast, reduce, barrier
   -root RANK                 of broadcast and reduce (default 0)
   -algo NAME[,NAME…]         auto (default: what the planner chooses for each size), all, or ring, tree, hd, direct, one-shot, hier,
-                             hier/ring, hier/tree, hier/hd, hier/direct
+                             hier/ring, hier/tree, hier/hd, hier/direct, leaders/hd, leaders/direct
   -b SIZE -e SIZE -f N -i SIZE  sizes in bytes, with K, M, G: from -b (default 1M) to -e (default -b), each N times the one before
                              (default 2) or, with -i, that much more
 
