@@ -233,7 +233,7 @@ show_gloo() {
 }
 
 # The planner's own choice against every fixed one that does something else.
-auto_sizes=(8 1024 65536 1048576 16777216 268435456)
+auto_sizes=(8 1024 65536 1048576 16777216 67108864 268435456)
 declare -A planned=()
 
 # plan_of RANKS SIZE ALGORITHM: puts into the variable plan what -explain says. With two ranks the ring, halving and doubling and direct are
