@@ -465,7 +465,7 @@ func (b *fleetBuilder) same(p *fleetProgram) bool {
 
 // cut works out the slices and steps of a code, or returns why it cannot.
 func (c *Code) cut(z Slicing) string {
-	slices := int64(z.Count(c.N))
+	slices := z.count(c.N)
 	ticks := slices * int64(c.Count)
 	if c.Width > 1 && !c.Joint {
 		ticks = slices * int64(c.Width)

@@ -36,7 +36,7 @@ func TestFleetIsMachines(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					z := schedule.Slicing{Chunk: 1 + rng.IntN(3), Slice: 1}
+					z := schedule.Slicing{Chunk: 1 + rng.Int64N(3), Slice: 1}
 					f, err := schedule.NewFleet(s, schedule.Slicing{}, 0)
 					if err != nil {
 						t.Fatal(err)

@@ -21,14 +21,17 @@ type Machine struct {
 // Slicing says into how many slices operations are cut, from the length of a schedule's longest chunk and the longest
 // slice wanted, in any one unit. The count depends on how many chunks an operation covers and on nothing else, so both
 // ends of a message agree on it.
-type Slicing struct{ Chunk, Slice int }
+type Slicing struct{ Chunk, Slice int64 }
 
 // Count returns into how many slices, at least one, an operation over n chunks is cut.
-func (z Slicing) Count(n uint32) int {
+func (z Slicing) Count(n uint32) int { return int(z.count(n)) }
+
+// count is Count where an int may be too short for it.
+func (z Slicing) count(n uint32) int64 {
 	if z.Slice <= 0 || n == 0 || z.Chunk <= 0 {
 		return 1
 	}
-	return (int(n)*z.Chunk + z.Slice - 1) / z.Slice
+	return (int64(n)*z.Chunk + z.Slice - 1) / z.Slice
 }
 
 // A cursor is a place in a lane: member of the unit [unit, unit+width), at one of its slices.

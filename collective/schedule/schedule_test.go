@@ -122,6 +122,7 @@ func TestSlicingCount(t *testing.T) {
 		{schedule.Slicing{Chunk: 10, Slice: 4}, 1, 3},
 		{schedule.Slicing{Chunk: 10, Slice: 5}, 1, 2},
 		{schedule.Slicing{Chunk: 10, Slice: 4}, 3, 8},
+		{schedule.Slicing{Chunk: 3 << 30, Slice: 1 << 27}, 2, 48},
 		{schedule.Slicing{Chunk: 10, Slice: 4}, 0, 1},
 		{schedule.Slicing{Chunk: 0, Slice: 4}, 2, 1},
 		{schedule.Slicing{Chunk: 10}, 2, 1},

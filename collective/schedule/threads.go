@@ -29,7 +29,7 @@ func (v *run) connect() {
 	toward := make([]int32, v.n) // by peer: the link of the thread at hand + 1
 	var peers []topology.Rank
 	for r, p := range v.table.programs {
-		v.machines[r].Reset(p, topology.Rank(r), Slicing{Chunk: v.slices, Slice: 1})
+		v.machines[r].Reset(p, topology.Rank(r), Slicing{Chunk: int64(v.slices), Slice: 1})
 		for l := range v.lanes {
 			id := v.thread(r, Lane(l))
 			t := &v.threads[id]

@@ -142,8 +142,11 @@ const foldFrom = 1 << 12
 // Run simulates the collective for a vector of so many bytes. Errors are an [*OptionError], a [*StuckError], a
 // [*ScheduleError], a [*BoundError], or, of long rings at the level Congestion, a [*RouteError].
 func (m *Simulation) Run(bytes int64) (*Result, error) {
-	if bytes < 0 || bytes%m.cfg.elem != 0 || bytes/m.cfg.elem > math.MaxInt {
+	switch {
+	case bytes < 0 || bytes%m.cfg.elem != 0:
 		return nil, &OptionError{fmt.Sprintf("%d bytes are not a vector of elements of %d", bytes, m.cfg.elem)}
+	case bytes/m.cfg.elem > math.MaxInt:
+		return nil, &OptionError{fmt.Sprintf("%d elements are more than an int of this machine counts, %d", bytes/m.cfg.elem, math.MaxInt)}
 	}
 	if m.cfg.contract.Collective == schedule.Barrier {
 		bytes = 0
@@ -193,7 +196,7 @@ func (m *Simulation) slicing(f *schedule.Fleet, size *sizes) schedule.Slicing {
 		slice = max(128<<10, (longest+63)/64)
 	}
 	slice = max(slice/size.elem, 1) * size.elem
-	return schedule.Slicing{Chunk: int(min(chunk, math.MaxInt)), Slice: int(min(slice, math.MaxInt))}
+	return schedule.Slicing{Chunk: chunk, Slice: slice}
 }
 
 func (m *Simulation) run(res *Result, size *sizes) error {

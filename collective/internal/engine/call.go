@@ -61,7 +61,7 @@ func (e *Engine) NewScript(sig Signature, s schedule.Schedule, length, sliceByte
 	sc.sum = crc32.ChecksumIEEE(text)
 	sliceBytes = min(max(sliceBytes, sc.size), transport.MaxPayload) / sc.size * sc.size
 	// Chunks next to each other may differ by one element a piece, so a span of n chunks is at most n times the longest.
-	sc.slicing = schedule.Slicing{Chunk: sc.layout.Longest(length) * sc.size, Slice: sliceBytes}
+	sc.slicing = schedule.Slicing{Chunk: int64(sc.layout.Longest(length)) * int64(sc.size), Slice: int64(sliceBytes)}
 	sc.large = 2*e.cfg.Size*length*sc.size > largeOperation
 	if sig.Collective.Reduces() {
 		k, err := buffer.KernelFor(sig.Type, sig.Op)
