@@ -254,7 +254,8 @@ func Stepped() Option { return func(c *config) { c.stepped = true } }
 // Limit refuses schedules of more than so many operations, runs of like ones counted once. The default is 2³².
 func Limit(operations int64) Option { return func(c *config) { c.limit = operations } }
 
-// Progress is told now and then which part of a run by messages is done.
+// Progress is told now and then which part of a run by messages is done. That falls once where messages of two salvos turn out to meet at a port: then
+// a run in volleys begins anew in another way.
 func Progress(f func(done float64)) Option { return func(c *config) { c.progress = f } }
 
 // Routed says how messages find their way at the level [Congestion]: each is so many flows, at least 1, which are routed as c says, by

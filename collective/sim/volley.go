@@ -241,6 +241,9 @@ func (v *volley) run(m *Simulation, res *Result, size *sizes) (bool, error) {
 		if slices.Contains(good, false) {
 			return false, nil
 		}
+		if m.cfg.progress != nil {
+			m.cfg.progress(float64(k+1) / float64(len(v.salvos)))
+		}
 	}
 	res.Method, res.Classes, res.Finish = InVolleys, v.period, make([]Time, v.n)
 	for i := range over {
