@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/ringtree/ringtree/transport/internal/stripe"
 )
@@ -32,19 +33,23 @@ func (t *Transport) secure(ctx context.Context, raw *net.TCPConn, want string, c
 	return c, nil
 }
 
-// onHost is how many bytes the kernel keeps for a peer on the same host, who needs no more to be kept busy: what it would keep by itself, some
-// megabytes, has left the caches when it is read.
-const onHost = 256 << 10
+// begin prepares a socket that is going to connect, or to listen for others like it. Who the peer is, nobody knows yet.
+func (t *Transport) begin(_, _ string, raw syscall.RawConn) error {
+	if t.cfg.congestion == "" {
+		return nil
+	}
+	if err := unpace(raw, t.cfg.congestion); err != nil && t.cfg.congestion != DefaultCongestion {
+		t.warnChoice.Do(func() {
+			t.cfg.Settings.Logger.Warn("congestion control not available", "name", t.cfg.congestion, "error", err)
+		})
+	}
+	return nil
+}
 
-// tune sets the options of a socket. Buffer sizes are left to the kernel, which adapts them to the path, unless there is none.
+// tune sets the options of a socket. Buffer sizes are left to the kernel, which adapts them to the path.
 func (t *Transport) tune(c *net.TCPConn) error {
 	if err := c.SetNoDelay(true); err != nil {
 		return err
-	}
-	if near(c.LocalAddr(), c.RemoteAddr()) {
-		if err := c.SetWriteBuffer(onHost); err != nil {
-			return err
-		}
 	}
 	quarter := t.cfg.silent / 4
 	if err := c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: quarter, Interval: quarter, Count: 3}); err != nil {
@@ -53,12 +58,8 @@ func (t *Transport) tune(c *net.TCPConn) error {
 	if err := setSilentTimeout(c, t.cfg.silent); err != nil {
 		return err
 	}
-	if t.cfg.congestion != "" {
-		if err := setCongestion(c, t.cfg.congestion); err != nil && t.cfg.congestion != DefaultCongestion {
-			t.warnChoice.Do(func() {
-				t.cfg.Settings.Logger.Warn("congestion control not available", "name", t.cfg.congestion, "error", err)
-			})
-		}
+	if t.cfg.congestion != "" && !near(c.LocalAddr(), c.RemoteAddr()) {
+		setCongestion(c, t.cfg.congestion) // if it is not available, begin has said so
 	}
 	return nil
 }

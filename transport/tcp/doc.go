@@ -4,7 +4,7 @@
 // links between them. Only those whom [transport.Endpoint.Admit] has named get in, and only with the identity
 // that it gave them. Where UDP gets through, transport/quic does the same from a single port; TCP costs less
 // processor time for a byte, and keeps its rate on paths that lose packets where the system has the
-// congestion control BBR, which connections ask for (see [Congestion]). Both ends learn whether the other has it; by that and
+// congestion control BBR, which connections to other hosts ask for (see [Congestion]). Both ends learn whether the other has it; by that and
 // the round trip transport/network chooses between the two.
 //
 // Connections are those of TLS 1.3: crypto/tls makes them, and proves the identities; the records behind the handshake are

@@ -52,9 +52,9 @@ func ListenOn(addr string) Option { return func(c *config) { c.listen = addr } }
 // seconds; Linux keeps to it also while data is on the way (TCP_USER_TIMEOUT).
 func SilentTimeout(d time.Duration) Option { return func(c *config) { c.silent = d } }
 
-// Congestion sets the congestion control of the connections where the system offers a choice (Linux), as in
-// "bbr"; "" leaves it to the system. The default is [DefaultCongestion] where the system has it. Another name that the
-// system does not have is reported to the [Logger] once, and changes nothing.
+// Congestion sets the congestion control of the connections to other hosts where the system offers a choice (Linux), as in
+// "bbr". The default is [DefaultCongestion] where the system has it. Connections within a host then have "reno", which does not space packets
+// out. "" leaves all of them to the system. Another name that the system does not have is reported to the [Logger] once, and changes nothing.
 func Congestion(name string) Option { return func(c *config) { c.congestion = name } }
 
 // Plain turns encryption and authentication off. What that gives up: everybody on the path can read and change

@@ -4,77 +4,72 @@ import (
 	"net"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ringtree/ringtree/transport"
+	"github.com/ringtree/ringtree/transport/internal/stripe"
 )
 
-// Connections have BBR where the system has it, and what they are told otherwise.
-func TestDefaultCongestion(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	for _, name := range []string{DefaultCongestion, "reno"} {
+// Connections between hosts have BBR where the system has it, or what they are told; within a host they have what does not pace, on both ends.
+func TestCongestionControl(t *testing.T) {
+	fresh := func() string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		conn := c.(*net.TCPConn)
-		if err := setCongestion(conn, name); err != nil {
-			t.Skipf("this system does not offer %s: %v", name, err)
-		}
-		c2, err := net.Dial("tcp", l.Addr().String())
+		return congestionOf(c.(*net.TCPConn))
+	}
+	system := fresh()
+	between := DefaultCongestion
+	one, _ := sockets(t)
+	if err := setCongestion(one, DefaultCongestion); err != nil {
+		between = system
+	}
+	const here, away = "127.0.0.1:0", "127.0.0.2:0" // the kernel connects from 127.0.0.1
+	for _, tt := range []struct {
+		listen  string
+		options []Option
+		want    string
+	}{
+		{here, nil, unpaced},
+		{here, []Option{Congestion("reno")}, "reno"},
+		{here, []Option{Congestion("")}, system},
+		{here, []Option{Congestion("no-such")}, system},
+		{away, nil, between},
+		{away, []Option{Congestion("reno")}, "reno"},
+		{away, []Option{Congestion("")}, system},
+		{away, []Option{Congestion("no-such")}, system},
+	} {
+		tr, err := New(transport.Identity{}, append(tt.options, Plain(), ListenOn(tt.listen))...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c2.Close()
-		options := []Option{Plain()}
-		if name != DefaultCongestion {
-			options = append(options, Congestion(name))
-		}
-		tr, err := New(transport.Identity{}, options...)
+		carrier, free, err := tr.Carrier(t.Context(), "", stripe.Nonce{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := tr.tune(c2.(*net.TCPConn)); err != nil {
+		accepted := make(chan stripe.Conn, 1)
+		carrier.Start(func(c stripe.Conn) { accepted <- c })
+		dialled, err := tr.dial(t.Context(), carrier.Places[0], "", stripe.Nonce{})
+		if err != nil {
 			t.Fatal(err)
 		}
-		var got string
-		if err := setSocket(c2.(*net.TCPConn), func(fd int) error {
-			got, err = unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION)
-			return err
-		}); err != nil || got != name {
-			t.Errorf("got %q, %v, want %q", got, err, name)
+		for i, c := range []stripe.Conn{dialled, <-accepted} {
+			if got := congestionOf(c.(*conn).TCPConn); got != tt.want {
+				t.Errorf("at %s, end %d: %q, want %q", tt.listen, i, got, tt.want)
+			}
+			c.Close()
 		}
+		carrier.Stop()
+		free()
 	}
 }
 
-// What the kernel keeps for a peer of the same host is bounded, and for one elsewhere it decides itself.
-func TestOnHost(t *testing.T) {
-	c, _ := sockets(t)
-	buffer := func() (n int) {
-		if err := setSocket(c, func(fd int) (err error) {
-			n, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
-			return err
-		}); err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	tr, err := New(transport.Identity{}, Plain())
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := buffer()
-	if err := tr.tune(c); err != nil {
-		t.Fatal(err)
-	}
-	if got := buffer(); got == before || got > 2*onHost { // the kernel doubles it for its own needs, up to a limit of the system's
-		t.Errorf("a send buffer of %d bytes, before of %d, want at most %d", got, before, 2*onHost)
-	}
+func TestNear(t *testing.T) {
 	at := func(ip string, port int) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: port} }
 	for _, tt := range []struct {
 		a, b net.Addr

@@ -5,11 +5,14 @@ package tcp
 import (
 	"errors"
 	"net"
+	"syscall"
 	"time"
 )
 
 // setSilentTimeout does nothing: keep-alive probes have to do.
 func setSilentTimeout(*net.TCPConn, time.Duration) error { return nil }
+
+func unpace(syscall.RawConn, string) error { return errors.ErrUnsupported }
 
 func setCongestion(*net.TCPConn, string) error { return errors.ErrUnsupported }
 

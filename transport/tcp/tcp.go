@@ -101,7 +101,7 @@ func (t *Transport) Settings() stripe.Settings { return t.cfg.Settings }
 
 // Carrier makes the way to and from the endpoint with that nonce. free gives it back when the endpoint has closed.
 func (t *Transport) Carrier(ctx context.Context, name string, _ stripe.Nonce) (c stripe.Carrier, free func(), err error) {
-	var lc net.ListenConfig
+	lc := net.ListenConfig{Control: t.begin}
 	listener, err := lc.Listen(ctx, "tcp", t.cfg.listen)
 	if err != nil {
 		return c, nil, err
@@ -190,7 +190,7 @@ func (s *server) stop() {
 
 // dial connects to one place of a peer and makes sure that it is the identity id.
 func (t *Transport) dial(ctx context.Context, addr, id string, _ stripe.Nonce) (stripe.Conn, error) {
-	d := net.Dialer{KeepAlive: -1} // tune sets it
+	d := net.Dialer{KeepAlive: -1, Control: t.begin} // tune sets it
 	c, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err

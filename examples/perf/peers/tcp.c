@@ -38,6 +38,12 @@ static double now(void) {
   return 1e6 * t.tv_sec + 1e-3 * t.tv_nsec;
 }
 
+// unpaced returns a socket that never spaces out what it sends, as one with BBR does, by a timer for each packet.
+static int unpaced(int fd) {
+  check(setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4) == 0, "TCP_CONGESTION");
+  return fd;
+}
+
 // moved returns what a call on a socket has moved, 0 if it would have to wait.
 static long moved(long n, const char *what) {
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
@@ -94,7 +100,7 @@ int main(int argc, char **argv) {
   setpgid(0, 0);
   struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t length = sizeof at;
-  const int listener = socket(AF_INET, SOCK_STREAM, 0);
+  const int listener = unpaced(socket(AF_INET, SOCK_STREAM, 0));
   check(bind(listener, (struct sockaddr *)&at, length) == 0 && listen(listener, 2) == 0 && getsockname(listener, (struct sockaddr *)&at, &length) == 0, "listen");
   const int rank = fork() == 0;
   if (rank == 1) prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -104,7 +110,7 @@ int main(int argc, char **argv) {
   sched_setaffinity(0, sizeof core, &core);
   int fd[2];
   for (int i = 0; i < 2; i++) {
-    fd[i] = rank == 0 ? accept(listener, NULL, NULL) : socket(AF_INET, SOCK_STREAM, 0);
+    fd[i] = rank == 0 ? accept(listener, NULL, NULL) : unpaced(socket(AF_INET, SOCK_STREAM, 0));
     check(rank == 0 || connect(fd[i], (struct sockaddr *)&at, length) == 0, "connect");
     const int on = 1;
     setsockopt(fd[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
