@@ -241,7 +241,7 @@ func (w *wire) write() error {
 func (w *wire) abandon() {
 	w.turnMu.Lock()
 	defer w.turnMu.Unlock()
-	if w.err == nil {
+	if w.err == nil && !w.over { // who has said bye has lost nobody
 		w.err = net.ErrClosed
 	}
 	w.giveBack()
@@ -258,14 +258,17 @@ func (w *wire) turn() (done bool, err error) {
 	return true, w.err
 }
 
-// compose makes segments of what is queued next; false: there is nothing.
+// compose makes segments of what is queued next; false: there is nothing. Behind a bye comes nothing: who has heard it may have hung up already.
 func (w *wire) compose() bool {
+	if w.over {
+		return false
+	}
 	bye, more := w.next()
 	if w.arena == nil {
 		w.arena = make([]byte, 0, arenaSize)
 	}
 	if !more {
-		if bye == 0 || w.over {
+		if bye == 0 {
 			return false
 		}
 		w.over = true
