@@ -136,34 +136,66 @@ func (s *halving) leg(v, t int) leg {
 	return g
 }
 
+// span returns how often the largest range of which core member v is the first can be halved. Of a rooted collective it says which legs v has.
+func (s *halving) span(v int) int {
+	if v == 0 {
+		return s.k
+	}
+	return bits.TrailingZeros(uint(v))
+}
+
 // count returns how many of the legs before t send, or receive, at core member v.
 func (s *halving) count(v, t int, in bool) int {
-	if s.coll != schedule.Broadcast && s.coll != schedule.Reduce {
-		return t
-	}
-	c := 0
-	for i := range t {
-		if g := s.leg(v, i); in && g.recvHi > g.recvLo || !in && g.sendHi > g.sendLo {
+	z := s.span(v)
+	switch {
+	case s.coll == schedule.Broadcast && in: // once in the scatter, but for the root; then what is larger than its range
+		c := max(t-s.k-z, 0)
+		if v > 0 && t >= s.k-z {
 			c++
 		}
+		return c
+	case s.coll == schedule.Broadcast: // its range by halves; then all but to the first of the range around
+		c := min(max(t-s.k+z, 0), z) + max(t-s.k, 0)
+		if t > s.k+z {
+			c--
+		}
+		return c
+	case s.coll == schedule.Reduce && in: // in the gather its range by halves
+		return min(t, s.k+z)
+	case s.coll == schedule.Reduce: // and then all of that
+		c := min(t, s.k)
+		if t > s.k+z {
+			c++
+		}
+		return c
 	}
-	return c
+	return t
 }
 
 // find returns the leg of the c-th send or receive of core member v.
 func (s *halving) find(v, c int, in bool) (t int, ok bool) {
-	if s.coll != schedule.Broadcast && s.coll != schedule.Reduce {
-		return c, c < s.steps()
-	}
-	for t = range s.steps() {
-		if g := s.leg(v, t); in && g.recvHi > g.recvLo || !in && g.sendHi > g.sendLo {
-			if c == 0 {
-				return t, true
+	z := s.span(v)
+	t = c
+	switch {
+	case s.coll == schedule.Broadcast && in:
+		if t += s.k + z; v > 0 { // the first is in the scatter
+			if t--; c == 0 {
+				t = s.k - 1 - z
 			}
-			c--
 		}
+	case s.coll == schedule.Broadcast:
+		if t += s.k - z; t >= s.k+z {
+			t++
+		}
+	case s.coll == schedule.Reduce && in:
+		return t, t < s.k+z
+	case s.coll == schedule.Reduce:
+		if c == s.k {
+			t += z
+		}
+		return t, c <= s.k && t < s.steps()
 	}
-	return 0, false
+	return t, t < s.steps()
 }
 
 // folds says what a core member gets from its extra before the legs and gives it after them, in messages.
