@@ -8,7 +8,7 @@
 // the round trip transport/network chooses between the two.
 //
 // Connections are those of TLS 1.3: crypto/tls makes them, and proves the identities; the records behind the handshake are
-// encrypted and decrypted here, straight from and to the memory of frames, by AES-GCM in instructions of 256 bits where the processor has them, else
+// encrypted and decrypted here, straight from and to the memory of frames, by AES-GCM in instructions of 512 or 256 bits where the processor has them, else
 // by that of the standard library (see [StandardCipher]). [PlainData] leaves the payloads in clear, [Plain] everything.
 //
 // On Linux, a rank that sends writes to the socket itself, and one that waits for a frame reads the sockets of its peer itself, without waiting, so

@@ -15,6 +15,16 @@ import (
 	"testing"
 )
 
+// eachWidth runs a test with every width of instructions that there is here.
+func eachWidth(t *testing.T, test func(t *testing.T)) {
+	if wider {
+		t.Run("512", test)
+		wider = false
+		defer func() { wider = true }()
+	}
+	t.Run("256", test)
+}
+
 // TestAvailable says in its reason for being skipped what the other tests then are: the standard library against itself.
 func TestAvailable(t *testing.T) {
 	if !available {
@@ -94,7 +104,9 @@ func random(seed byte) func(n int) []byte {
 }
 
 // The test cases of the specification with nonces of 96 bits (McGrew and Viega, "The Galois/Counter Mode of operation (GCM)", appendix B).
-func TestSpecification(t *testing.T) {
+func TestSpecification(t *testing.T) { eachWidth(t, testSpecification) }
+
+func testSpecification(t *testing.T) {
 	const (
 		zero  = "00000000000000000000000000000000"
 		key   = "feffe9928665731c6d6a8f9467308308"
@@ -173,14 +185,16 @@ func compare(t *testing.T, own, stock cipher.AEAD, nonce, text, data []byte) {
 }
 
 // Every length up to some strides, and those around the lengths at which something changes: records, groups of strides, pieces.
-func TestLengths(t *testing.T) {
+func TestLengths(t *testing.T) { eachWidth(t, testLengths) }
+
+func testLengths(t *testing.T) {
 	var lengths []int
 	for n := range 2050 {
 		lengths = append(lengths, n)
 	}
-	for _, near := range []int{1 << 14, 1 << 16, 1<<17 + 512} {
+	for _, near := range []int{1 << 14, 1<<14 + 256, 1 << 16, 1<<17 + 512} {
 		for d := -2; d <= 2; d++ {
-			lengths = append(lengths, near+d, near+16*d, near+128*d)
+			lengths = append(lengths, near+d, near+16*d, near+128*d, near+256*d)
 		}
 	}
 	for _, size := range []int{16, 32} {
@@ -200,11 +214,13 @@ func TestLengths(t *testing.T) {
 }
 
 // A message in which one bit is another is refused, and what it was decrypted to is not left behind.
-func TestForgeries(t *testing.T) {
+func TestForgeries(t *testing.T) { eachWidth(t, testForgeries) }
+
+func testForgeries(t *testing.T) {
 	for _, size := range []int{16, 32} {
 		draw := random(byte(size))
 		own, _ := pair(t, draw(size))
-		nonce, text, data := draw(12), draw(2*128+3*16+5), draw(21)
+		nonce, text, data := draw(12), draw(2*256+2*128+3*16+5), draw(21)
 		sealed := own.Seal(nil, nonce, text, data)
 		for name, b := range map[string][]byte{"sealed": sealed, "nonce": nonce, "data": data} {
 			for i := range b {
@@ -236,11 +252,13 @@ func TestForgeries(t *testing.T) {
 }
 
 // Nothing is written but the result.
-func TestBounds(t *testing.T) {
+func TestBounds(t *testing.T) { eachWidth(t, testBounds) }
+
+func testBounds(t *testing.T) {
 	draw := random(3)
 	own, _ := pair(t, draw(16))
 	const fence = 64
-	for n := range 300 {
+	for n := range 600 {
 		nonce, text, data := draw(12), draw(n), draw(5)
 		for off := range 2 {
 			sealed := bytes.Repeat([]byte{0xa5}, fence+off+n+16+fence)

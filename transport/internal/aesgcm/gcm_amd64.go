@@ -18,6 +18,9 @@ import (
 // instructions for AES and for carry-less products as parts of AVX-512 only; with 256 bits they need no more than AVX.
 var available = cpu.X86.HasAVX2 && cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ && features()&(1<<9|1<<10) == 1<<9|1<<10
 
+// wider reports whether it has the instructions in 512 bits, too.
+var wider = available && cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VAES && cpu.X86.HasAVX512VPCLMULQDQ
+
 const (
 	blockSize = 16
 	nonceSize = 12
@@ -26,6 +29,8 @@ const (
 	longest = (1<<32 - 2) * blockSize
 	// piece is how much a function in assembly does before the garbage collector can stop the goroutine: some 10 µs.
 	piece = 64 << 10
+	// wideStride is what sealStrides and openStrides take at a time.
+	wideStride = 16 * blockSize
 )
 
 // schedule is what is made of a key; the assembly knows its layout.
@@ -51,6 +56,16 @@ func seal(k *schedule, s *state, dst, src *byte, n int)
 //
 //go:noescape
 func open(k *schedule, s *state, dst, src *byte, n int)
+
+// sealStrides is seal in 512 bits, of n bytes that are a multiple of wideStride and not 0.
+//
+//go:noescape
+func sealStrides(k *schedule, s *state, dst, src *byte, n int)
+
+// openStrides is open in the same way.
+//
+//go:noescape
+func openStrides(k *schedule, s *state, dst, src *byte, n int)
 
 // hash hashes n bytes, padded with zeros to whole blocks.
 //
@@ -174,7 +189,7 @@ func (g *gcm) sealBoth(dst, nonce, text, end, data []byte) []byte {
 		apart -= apart % blockSize
 	}
 	for at := 0; at < apart; at += piece {
-		seal(&g.schedule, &s, &out[at], &text[at], min(apart-at, piece))
+		g.seal(&s, out[at:], text[at:min(at+piece, apart)])
 	}
 	if apart < n {
 		var last [blockSize]byte
@@ -183,6 +198,28 @@ func (g *gcm) sealBoth(dst, nonce, text, end, data []byte) []byte {
 	}
 	finish(&g.schedule, &s, (*[nonceSize]byte)(nonce), uint64(n)*8, uint64(len(data))*8, (*[tagSize]byte)(out[n:]))
 	return ret
+}
+
+// seal encrypts a piece by the widest instructions that there are.
+func (k *schedule) seal(s *state, dst, src []byte) {
+	if n := len(src) &^ (wideStride - 1); wider && n > 0 {
+		sealStrides(k, s, &dst[0], &src[0], n)
+		dst, src = dst[n:], src[n:]
+	}
+	if len(src) > 0 {
+		seal(k, s, &dst[0], &src[0], len(src))
+	}
+}
+
+// open decrypts a piece in the same way.
+func (k *schedule) open(s *state, dst, src []byte) {
+	if n := len(src) &^ (wideStride - 1); wider && n > 0 {
+		openStrides(k, s, &dst[0], &src[0], n)
+		dst, src = dst[n:], src[n:]
+	}
+	if len(src) > 0 {
+		open(k, s, &dst[0], &src[0], len(src))
+	}
 }
 
 var errOpen = errors.New("aesgcm: message authentication failed")
@@ -203,7 +240,7 @@ func (g *gcm) Open(dst, nonce, ciphertext, data []byte) ([]byte, error) {
 	copy(want[:], ciphertext[n:])
 	g.begin(&s, nonce, data)
 	for at := 0; at < n; at += piece {
-		open(&g.schedule, &s, &out[at], &ciphertext[at], min(n-at, piece))
+		g.open(&s, out[at:], ciphertext[at:min(at+piece, n)])
 	}
 	finish(&g.schedule, &s, (*[nonceSize]byte)(nonce), uint64(n)*8, uint64(len(data))*8, &tag)
 	if subtle.ConstantTimeCompare(tag[:], want[:]) != 1 {

@@ -23,7 +23,9 @@ func fenced(t *testing.T) []byte {
 }
 
 // Nothing is read or written beside the arguments: with each of them at the end of memory, and at its beginning, a single byte would fault.
-func TestPageEnds(t *testing.T) {
+func TestPageEnds(t *testing.T) { eachWidth(t, testPageEnds) }
+
+func testPageEnds(t *testing.T) {
 	draw := random(7)
 	from, to, extra := fenced(t), fenced(t), fenced(t)
 	for _, size := range []int{16, 32} {
