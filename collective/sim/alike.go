@@ -1,6 +1,9 @@
 package sim
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // ByLikeness is the [Result.Method] of runs by windows in which groups of ranks that nothing has told apart yet are run as one.
 const ByLikeness = "messages, by windows, hosts alike run as one"
@@ -18,7 +21,7 @@ type alike struct {
 	leader []int32 // by group
 	next   []int32 // by group: the next one of its class, or -1; a leader is the first
 	inbox  []int32 // by group: its first arrival of the window's batch, or -1
-	// history is, by leader, a hash of what came. It serves to count the classes of all crewmen.
+	// history is, by leader, and of every group in the end, a hash of what came. It serves to count the classes of all crewmen.
 	history []uint64
 	// What is under way within a leader's group beyond the window, and its earliest window, or never.
 	left    [][]arrival
@@ -28,9 +31,15 @@ type alike struct {
 	active  []int32 // leaders of classes that the window concerns
 	marked  []bool  // by leader: it is active
 
+	cascades []*cascade  // by class before anything has happened; nil: none
+	apart    []bool      // by leader: its group's cascade is on its own
+	entered  [][]arrival // by leader: what has entered it since, by number of the fall
+	fallen   [][]arrival // by group: what has come there since from other groups
+
 	keys     []uint64 // of variants
 	variants []variant
 	byHash   map[uint64]int32 // where there are many: the latest variant
+	running  int32            // leader
 	outs     []outgoing       // what the leader being run sends
 	ends     []outgoing       // and what it has taken for good
 }
@@ -54,9 +63,9 @@ type outgoing struct {
 // manyVariants is from how many on they are found by their hashes.
 const manyVariants = 8
 
-// likes returns the class of each group before anything has happened, numbered as they come, and how many there are; or nil where there are too
+// likes returns the class of each group before anything has happened, numbered as they come, and the first group of each; or nil where there are too
 // many for it to be worth it, or where what messages are like is known only operation by operation.
-func (x *windows) likes() (of []int32, classes int) {
+func (x *windows) likes() (of []int32, leads []uint32) {
 	n := len(x.base)
 	hashes, known := make([]uint64, n), make([]bool, partsOf(n, partRanks))
 	inParts(len(known), func(part int) {
@@ -66,10 +75,9 @@ func (x *windows) likes() (of []int32, classes int) {
 		}
 	})
 	if slices.Contains(known, false) {
-		return nil, 0
+		return nil, nil
 	}
 	of = make([]int32, n)
-	var leads []uint32                 // by class: its first group
 	byHash := make(map[uint64][]int32) // classes
 	for g, hash := range hashes {
 		of[g] = -1
@@ -83,11 +91,11 @@ func (x *windows) likes() (of []int32, classes int) {
 			of[g] = int32(len(leads))
 			byHash[hash] = append(byHash[hash], of[g])
 			if leads = append(leads, uint32(g)); 2*len(leads) > n && !x.cfg.fewAlike {
-				return nil, 0
+				return nil, nil
 			}
 		}
 	}
-	return of, len(leads)
+	return of, leads
 }
 
 // newAlike returns the classes of groups lo to hi-1, where of is that of every group at first.
@@ -96,6 +104,7 @@ func newAlike(lo, hi uint32, of []int32, classes int) *alike {
 	a := &alike{
 		first: lo, class: of[lo:hi], static: make([]int32, n), leader: make([]int32, n), next: make([]int32, n), inbox: make([]int32, n),
 		history: make([]uint64, n), left: make([][]arrival, n), due: make([]uint64, n), queued: make([]bool, n), marked: make([]bool, n),
+		apart: make([]bool, n), entered: make([][]arrival, n), fallen: make([][]arrival, n),
 	}
 	leads := make([]int32, classes)
 	for c := range leads {
@@ -158,6 +167,7 @@ func (a *alike) begin() {
 	tail := make([]int32, len(a.leader))
 	for h, l := range a.leader {
 		a.next[h], a.due[h], a.history[h] = -1, never, mix(uint64(a.class[h]))
+		a.apart[h], a.entered[h], a.fallen[h] = false, a.entered[h][:0], a.fallen[h][:0]
 		if int(l) != h {
 			a.next[tail[l]] = int32(h)
 		}
@@ -187,7 +197,11 @@ func (w *crewman) beginAlike() {
 // act runs what a leader does, and does the same for its whole class of so many.
 func (w *crewman) act(l int32, many int64, run func(g uint32)) {
 	a, x := w.alike, w.x
-	a.outs, a.ends = a.outs[:0], a.ends[:0]
+	a.running, a.outs, a.ends = l, a.outs[:0], a.ends[:0]
+	w.apart = nil
+	if a.apart[l] {
+		w.apart = a.cascades[a.class[l]]
+	}
 	steps := w.steps
 	run(a.first + uint32(l))
 	w.steps += (w.steps - steps) * (many - 1)
@@ -233,7 +247,12 @@ func (w *crewman) passAlike(window uint64) {
 		w.next = make([]int32, 2*len(batch))
 	}
 	for i := len(batch) - 1; i >= 0; i-- {
-		h := batch[i].group - a.first
+		e := &batch[i]
+		h := e.group - a.first
+		if l := a.leader[h]; a.apart[l] && w.x.entries[w.x.base[e.group]+uint32(e.slot)].flags&enters != 0 {
+			a.fallen[h] = append(a.fallen[h], arrival{e.at, 0, uint16(a.cascades[a.class[h]].of[e.slot]), e.kind})
+			continue
+		}
 		w.next[i] = a.inbox[h]
 		a.inbox[h] = int32(i)
 		a.mark(a.leader[h])
@@ -265,6 +284,10 @@ func (w *crewman) passAlike(window uint64) {
 			if v.hi > v.lo {
 				a.history[v.head] = mix(a.history[v.head] ^ mix(v.hash^window))
 			}
+			if a.cascades != nil && !a.apart[v.head] {
+				sp := a.cascades[a.class[v.head]]
+				a.apart[v.head] = sp != nil && w.settled(v.head, sp, a.keys[v.lo:v.hi])
+			}
 			w.mine = append(w.mine, a.keys[v.lo:v.hi]...)
 			if a.due[v.head] == window {
 				w.recall(v.head)
@@ -288,25 +311,18 @@ func (a *alike) mark(l int32) {
 func (w *crewman) part(l int32) {
 	a := w.alike
 	a.keys, a.variants = a.keys[:0], a.variants[:0]
+	if a.next[l] < 0 { // alone
+		hash := w.came(l)
+		a.variants = append(a.variants, variant{hash: hash, hi: len(a.keys), head: l, tail: l, same: -1, many: 1})
+		return
+	}
 	if len(a.byHash) > 0 {
 		clear(a.byHash)
 	}
 	for m := l; m >= 0; {
 		following := a.next[m]
 		lo := len(a.keys)
-		hash := uint64(0)
-		if i := a.inbox[m]; i >= 0 {
-			a.inbox[m] = -1
-			for ; i >= 0; i = w.next[i] {
-				e := &w.batch[i]
-				a.keys = append(a.keys, uint64(e.at-w.begin)<<32|uint64(e.slot)<<16|uint64(e.kind))
-			}
-			inTurn(a.keys[lo:])
-			for _, key := range a.keys[lo:] {
-				hash = (hash ^ key) * 0xff51afd7ed558ccd
-				hash ^= hash >> 31
-			}
-		}
+		hash := w.came(m)
 		k := a.find(hash, a.keys[lo:])
 		if k >= 0 {
 			a.keys = a.keys[:lo]
@@ -327,6 +343,28 @@ func (w *crewman) part(l int32) {
 	for i := range a.variants {
 		a.next[a.variants[i].tail] = -1
 	}
+}
+
+// came appends what came to a member in the window, in order, to the keys, and returns a hash of it.
+func (w *crewman) came(m int32) (hash uint64) {
+	a := w.alike
+	i := a.inbox[m]
+	if i < 0 {
+		return 0
+	}
+	a.inbox[m] = -1
+	lo := len(a.keys)
+	for ; i >= 0; i = w.next[i] {
+		e := &w.batch[i]
+		a.keys = append(a.keys, uint64(e.at-w.begin)<<32|uint64(e.slot)<<16|uint64(e.kind))
+	}
+	keys := a.keys[lo:]
+	inTurn(keys)
+	for _, key := range keys {
+		hash = (hash ^ key) * 0xff51afd7ed558ccd
+		hash ^= hash >> 31
+	}
+	return hash
 }
 
 // find returns the variant that has these keys, or -1.
@@ -362,17 +400,24 @@ func (a *alike) index(v *variant, k int32) {
 // recall puts what was left for this window among what comes in it.
 func (w *crewman) recall(l int32) {
 	a := w.alike
-	left := a.left[l][:0]
-	a.due[l] = never
-	for _, e := range a.left[l] {
+	all, n := a.left[l], 0
+	earliest := Time(math.MaxInt64)
+	for i := range all {
+		e := &all[i]
 		if e.at < w.end {
 			w.mine = append(w.mine, uint64(e.at-w.begin)<<32|uint64(e.slot)<<16|uint64(e.kind))
-		} else {
-			left = append(left, e)
-			a.due[l] = min(a.due[l], uint64(e.at)>>w.x.shift)
+			continue
 		}
+		if n < i {
+			all[n] = *e
+		}
+		n++
+		earliest = min(earliest, e.at)
 	}
-	a.left[l] = left
+	a.left[l], a.due[l] = all[:n], never
+	if n > 0 {
+		a.due[l] = uint64(earliest) >> w.x.shift
+	}
 	inTurn(w.mine)
 }
 
@@ -400,20 +445,23 @@ func (w *crewman) copyState(from, to int32) {
 		e.group = t
 		a.left[to] = append(a.left[to], e)
 	}
+	a.apart[to], a.entered[to] = a.apart[from], append(a.entered[to][:0], a.entered[from]...)
 }
 
-// endAlike tells all groups when their leaders' ranks were done.
-func (w *crewman) endAlike() {
+// endAlike tells all groups what their leaders came to. It reports whether cascades were right to be on their own.
+func (w *crewman) endAlike() bool {
 	a, x := w.alike, w.x
 	for h, l := range a.leader {
 		g, of := a.first+uint32(h), a.first+uint32(l)
 		if int(l) == h {
 			continue
 		}
+		a.history[h] = a.history[l]
 		for i := range x.start[g+1] - x.start[g] {
 			x.ranks[x.start[g]+i].end = x.ranks[x.start[of]+i].end
 		}
 	}
+	return a.cascades == nil || w.fallThrough()
 }
 
 // different returns how many ranks were not like others to the end: those of one group of each class, however many crewmen ran one.
@@ -425,8 +473,8 @@ func (x *windows) different() int {
 	known := make(map[uint64]bool)
 	for _, w := range x.crew {
 		a := w.alike
-		for h, l := range a.leader {
-			if int(l) != h || known[a.history[h]] {
+		for h := range a.leader {
+			if known[a.history[h]] {
 				continue
 			}
 			known[a.history[h]] = true

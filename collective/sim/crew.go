@@ -27,7 +27,8 @@ type crewman struct {
 	told  int64
 	// Where groups alike are run as one.
 	alike *alike
-	due   uint64 // the earliest window of what is left in groups, or never
+	due   uint64   // the earliest window of what is left in groups, or never
+	apart *cascade // of the group that is being run, where it is on its own
 	// By turns, so that what was sent in a window can be read in the next: what came for others, by crewman, and its earliest window.
 	turn     int
 	out      [2][][]arrival
@@ -318,7 +319,7 @@ func (w *crewman) send(r uint32, s *standing, o *operation, e, k, slice uint32) 
 	long := m.longer(slice)
 	if o.kind == schedule.Copy {
 		s.cpu += m.wire[long]
-		s.end = max(s.end, s.cpu)
+		s.end, s.busy = max(s.end, s.cpu), s.cpu
 		return
 	}
 	s.cpu += m.overhead
@@ -334,7 +335,9 @@ func (w *crewman) send(r uint32, s *standing, o *operation, e, k, slice uint32) 
 	leaves := max(s.cpu, *out)
 	free := leaves + m.wire[long]
 	*out = free + m.gap
-	if kind := i<<1 | uint16(long); y.flags&near != 0 {
+	if kind := i<<1 | uint16(long); y.flags&enters != 0 && w.apart != nil {
+		w.enterCascade(free+m.latency, slot, kind)
+	} else if y.flags&near != 0 {
 		w.later(free+m.latency, y.who, slot, kind)
 	} else if w.alike != nil {
 		w.alike.outs = append(w.alike.outs, outgoing{free + m.latency, e - w.base, kind})
@@ -375,6 +378,9 @@ func (w *crewman) receive(r uint32, s *standing, o *operation, p *position, e, k
 		cost += joint(m.reduce[m.longer(slice)], int32(width))
 	}
 	s.cpu += cost
+	if o.kind == schedule.RecvReduce {
+		s.busy = s.cpu
+	}
 	s.end = max(s.end, s.cpu)
 	if tick+1 == uint32(o.slices)*uint32(o.count) { // a send is over when it has been taken
 		for i := range width {

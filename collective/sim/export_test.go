@@ -29,3 +29,24 @@ func AsOne(m *Simulation) bool {
 	}
 	return false
 }
+
+// Cascades returns how many groups of the last run by windows had a cascade of their own in the end, and how many groups that could.
+func Cascades(m *Simulation) (apart, groups int) {
+	if m.windows == nil {
+		return 0, 0
+	}
+	for _, w := range m.windows.crew {
+		if w.alike == nil {
+			continue
+		}
+		for h, l := range w.alike.leader {
+			if w.alike.cascades != nil && w.alike.cascades[w.alike.class[h]] != nil {
+				groups++
+				if w.alike.apart[l] {
+					apart++
+				}
+			}
+		}
+	}
+	return apart, groups
+}

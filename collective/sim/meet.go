@@ -2,6 +2,7 @@ package sim
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -16,11 +17,16 @@ func (x *windows) run() bool {
 		inParts(len(x.crew), func(i int) { next[i] = x.crew[i].together(window) })
 		window = x.alone(next[0])
 	}
+	exact := make([]bool, len(x.crew))
+	inParts(len(x.crew), func(i int) { exact[i] = x.crew[i].alike == nil || x.crew[i].endAlike() })
+	if slices.Contains(exact, false) {
+		for _, w := range x.crew {
+			w.alike.cascades = nil
+		}
+		return x.again(x.size) && x.run()
+	}
 	steps := int64(0)
 	for _, w := range x.crew {
-		if w.alike != nil {
-			w.endAlike()
-		}
 		steps += w.steps
 	}
 	return steps == x.f.Steps()

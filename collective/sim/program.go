@@ -145,6 +145,8 @@ const (
 	maxCrew   = 64
 	// shareFrom is how many steps are worth a goroutine.
 	shareFrom = 1 << 14
+	// shareLikes is how many groups are, where those alike are run as one: then little is done in a window.
+	shareLikes = 512
 )
 
 // share puts groups into shards, and shards into the hands of goroutines.
@@ -153,8 +155,16 @@ func (x *windows) share() {
 	x.far = all > farFrom
 	groups := len(x.base)
 	crew := x.cfg.crew
+	var of []int32
+	var leads []uint32
+	if x.asOne {
+		of, leads = x.likes()
+	}
 	if crew == 0 {
 		crew = partsOf(int(min(x.f.Steps(), math.MaxInt32)), shareFrom)
+		if of != nil {
+			crew = min(crew, partsOf(groups, shareLikes))
+		}
 	}
 	crew = min(crew, maxCrew, groups)
 	shards := min(max(all/shardBytes, 4*crew), maxShards, groups)
@@ -179,14 +189,19 @@ func (x *windows) share() {
 		}
 		x.crew = append(x.crew, w)
 	}
-	if !x.asOne {
+	if of == nil {
 		return
 	}
-	if of, classes := x.likes(); of != nil {
-		for _, w := range x.crew {
-			lo, hi := w.groups()
-			w.alike = newAlike(lo, hi, of, classes)
+	cascades := x.cascades(leads)
+	for g, c := range of {
+		if cascades != nil && cascades[c] != nil {
+			x.taps(uint32(g), cascades[c])
 		}
+	}
+	for _, w := range x.crew {
+		lo, hi := w.groups()
+		w.alike = newAlike(lo, hi, of, len(leads))
+		w.alike.cascades = cascades
 	}
 }
 

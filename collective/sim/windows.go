@@ -88,6 +88,7 @@ const (
 	near   = 1 << iota // the peer is of the same group
 	parted             // the operations of the run are received by more than one entry
 	posts              // it sends
+	enters             // what it sends enters the group's cascade
 )
 
 // A position is where a lane is: at a slice of an operation of a run, or of a member of a unit; of a joint reduction, op members
@@ -103,7 +104,7 @@ type standing struct {
 	out, in  [2]Time
 	first    uint32 // entry
 	strand   uint32 // the first of its program
-	_        uint64 // a line of a cache
+	busy     Time   // when it was done with its last reduction or copy; with it, a line of a cache
 }
 
 // A kind is what messages are like that have as many elements, in as many slices, on links of one class.
