@@ -32,6 +32,7 @@ type Script struct {
 	kernel  buffer.Kernel
 	wide    bool       // some operation spans several chunks
 	large   bool       // more than the caches hold
+	turns   bool       // a lane gives the others their turn after every step
 	eager   bool       // some send is eager
 	shot    *oneShot   // what the program is, if it is one
 	placing *placing   // what may be stored by the peers, if anything
@@ -43,6 +44,11 @@ type Script struct {
 
 // compileLimit is how many operations of a rank are computed ahead; longer programs are asked for as they run.
 const compileLimit = 1 << 15
+
+// turnsFrom is from how many bytes on, about what the caches of a core's own hold, lanes take turns: who sends all that there is first, has to fetch from
+// farther away what came meanwhile, and so has the peer. The peer of a shorter operation is better kept busy, and ranks that outnumber the cores are switched
+// more often by turns.
+const turnsFrom = 16 << 20
 
 // NewScript prepares the call of a signature by schedule s. The vector has length elements, in slices of up to
 // sliceBytes.
@@ -62,6 +68,7 @@ func (e *Engine) NewScript(sig Signature, s schedule.Schedule, length, sliceByte
 	sliceBytes = min(max(sliceBytes, sc.size), transport.MaxPayload) / sc.size * sc.size
 	// Chunks next to each other may differ by one element a piece, so a span of n chunks is at most n times the longest.
 	sc.slicing = schedule.Slicing{Chunk: int64(sc.layout.Longest(length)) * int64(sc.size), Slice: int64(sliceBytes)}
+	sc.turns = length*sc.size >= turnsFrom && !e.cfg.Crowded
 	sc.large = 2*e.cfg.Size*length*sc.size > largeOperation
 	if sig.Collective.Reduces() {
 		k, err := buffer.KernelFor(sig.Type, sig.Op)

@@ -224,7 +224,7 @@ func (e *Engine) loop(ctx context.Context, sc *Script, m *Operands) error {
 	}
 }
 
-// advance moves a lane as far as it goes without waiting.
+// advance moves a lane as far as it goes without waiting, or by a step where lanes take turns.
 func (e *Engine) advance(sc *Script, m *Operands, l schedule.Lane) (moved bool, err error) {
 	moved = e.settle(l)
 	for {
@@ -261,6 +261,9 @@ func (e *Engine) advance(sc *Script, m *Operands, l schedule.Lane) (moved bool, 
 			e.expectNext(sc, m, l, before)
 		}
 		moved = true
+		if sc.turns {
+			return true, nil
+		}
 	}
 }
 
