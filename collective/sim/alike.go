@@ -24,7 +24,7 @@ type alike struct {
 	// history is, by leader, and of every group in the end, a hash of what came. It serves to count the classes of all crewmen.
 	history []uint64
 	// What is under way within a leader's group beyond the window, and its earliest window, or never.
-	left    [][]arrival
+	left    []backlog
 	due     []uint64
 	queued  []bool
 	waiting []int32 // leaders that are queued: all with something left
@@ -103,7 +103,7 @@ func newAlike(lo, hi uint32, of []int32, classes int) *alike {
 	n := int(hi - lo)
 	a := &alike{
 		first: lo, class: of[lo:hi], static: make([]int32, n), leader: make([]int32, n), next: make([]int32, n), inbox: make([]int32, n),
-		history: make([]uint64, n), left: make([][]arrival, n), due: make([]uint64, n), queued: make([]bool, n), marked: make([]bool, n),
+		history: make([]uint64, n), left: make([]backlog, n), due: make([]uint64, n), queued: make([]bool, n), marked: make([]bool, n),
 		apart: make([]bool, n), entered: make([][]arrival, n), fallen: make([][]arrival, n),
 	}
 	leads := make([]int32, classes)
@@ -168,6 +168,7 @@ func (a *alike) begin() {
 	for h, l := range a.leader {
 		a.next[h], a.due[h], a.history[h] = -1, never, mix(uint64(a.class[h]))
 		a.apart[h], a.entered[h], a.fallen[h] = false, a.entered[h][:0], a.fallen[h][:0]
+		a.left[h].until = 0
 		if int(l) != h {
 			a.next[tail[l]] = int32(h)
 		}
@@ -222,7 +223,7 @@ func (w *crewman) act(l int32, many int64, run func(g uint32)) {
 // queue has a leader run in the earliest window of what is left in its group.
 func (w *crewman) queue(l int32) {
 	a := w.alike
-	if len(a.left[l]) == 0 {
+	if a.due[l] == never {
 		return
 	}
 	if !a.queued[l] {
@@ -235,7 +236,7 @@ func (w *crewman) queue(l int32) {
 // leave puts an arrival at the group that is being run into a later window.
 func (a *alike) leave(e arrival, window uint64) {
 	l := e.group - a.first
-	a.left[l] = append(a.left[l], e)
+	a.left[l].add(e)
 	a.due[l] = min(a.due[l], window)
 }
 
@@ -399,24 +400,27 @@ func (a *alike) index(v *variant, k int32) {
 
 // recall puts what was left for this window among what comes in it.
 func (w *crewman) recall(l int32) {
-	a := w.alike
-	all, n := a.left[l], 0
-	earliest := Time(math.MaxInt64)
-	for i := range all {
-		e := &all[i]
-		if e.at < w.end {
+	b, next := &w.alike.left[l], Time(math.MaxInt64)
+	for len(b.soon) > 0 || b.refill() {
+		soon := b.soon
+		for i := 0; i < len(soon); {
+			e := &soon[i]
+			if e.at >= w.end {
+				next = min(next, e.at)
+				i++
+				continue
+			}
 			w.mine = append(w.mine, uint64(e.at-w.begin)<<32|uint64(e.slot)<<16|uint64(e.kind))
-			continue
+			last := len(soon) - 1
+			soon[i] = soon[last]
+			soon = soon[:last]
 		}
-		if n < i {
-			all[n] = *e
+		if b.soon = soon; len(soon) > 0 {
+			break
 		}
-		n++
-		earliest = min(earliest, e.at)
 	}
-	a.left[l], a.due[l] = all[:n], never
-	if n > 0 {
-		a.due[l] = uint64(earliest) >> w.x.shift
+	if w.alike.due[l] = never; len(b.soon) > 0 {
+		w.alike.due[l] = uint64(next) >> w.x.shift
 	}
 	inTurn(w.mine)
 }
@@ -440,11 +444,8 @@ func (w *crewman) copyState(from, to int32) {
 			y.count = of[i].count
 		}
 	}
-	a.left[to], a.due[to], a.history[to] = a.left[to][:0], a.due[from], a.history[from]
-	for _, e := range a.left[from] {
-		e.group = t
-		a.left[to] = append(a.left[to], e)
-	}
+	a.due[to], a.history[to] = a.due[from], a.history[from]
+	a.left[to].copyFrom(&a.left[from], t)
 	a.apart[to], a.entered[to] = a.apart[from], append(a.entered[to][:0], a.entered[from]...)
 }
 

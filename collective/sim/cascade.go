@@ -309,7 +309,7 @@ func (w *crewman) settled(l int32, c *cascade, keys []uint64) bool {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(a.left[l], func(e arrival) bool { return x.kinds[e.kind&^through>>1].port == 1 || c.of[e.slot] >= 0 })
+	return !a.left[l].contains(func(e arrival) bool { return x.kinds[e.kind&^through>>1].port == 1 || c.of[e.slot] >= 0 })
 }
 
 // posted returns how many slices have entered a fall.
