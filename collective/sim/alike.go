@@ -286,8 +286,8 @@ func (w *crewman) passAlike(window uint64) {
 				a.history[v.head] = mix(a.history[v.head] ^ mix(v.hash^window))
 			}
 			if a.cascades != nil && !a.apart[v.head] {
-				sp := a.cascades[a.class[v.head]]
-				a.apart[v.head] = sp != nil && w.settled(v.head, sp, a.keys[v.lo:v.hi])
+				c := a.cascades[a.class[v.head]]
+				a.apart[v.head] = c != nil && w.settled(v.head, c, a.keys[v.lo:v.hi])
 			}
 			w.mine = append(w.mine, a.keys[v.lo:v.hi]...)
 			if a.due[v.head] == window {
