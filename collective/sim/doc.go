@@ -106,7 +106,8 @@
 // the rack's end are slower, so that no host of it is in time with another. In turn with every rank of a host on a channel of its own, all beginning
 // with the first, so that none were alike, a ring of hosts took 25, a tree of hosts 90, and halving-doubling with hosts reduced first 5.5.
 //
-// Of the other collectives most take less than 10: over hosts reduce-scatter and all-gather 6.4 to 11 (470 when all ranks were run), broadcast by
-// halving-doubling 13 to 30, of which half goes into reading, and with hosts 20, direct broadcast and reduce 9 to 19, as windows with a message
-// or two each cannot be shared (in turn with two goroutines that meet after each 20 to 26).
+// One-shot all-reduces, of 16 KiB, and barriers, which go in volleys, take 3 to 4 (in turn with every message an event 67). Of the other
+// collectives most take less than 6 in a quick hour: over hosts reduce-scatter and all-gather 5 to 11 (470 when all ranks were run), broadcast by
+// halving-doubling 6 to 13 and with hosts 5 to 9, a tree's all-gather and a direct barrier 7 to 8. Direct broadcast and reduce take 8 to 19, as
+// windows with a message or two each cannot be shared (in turn with two goroutines that meet after each 20 to 26).
 package sim

@@ -112,6 +112,7 @@ func TestTurnsAreExact(t *testing.T) {
 
 // What makes ranks differ: where links do not repeat themselves, every rank is run.
 func TestTurns(t *testing.T) {
+	oneShot := plan.Variant{Algorithm: plan.Direct, OneShot: true}
 	direct, between := plan.Variant{Algorithm: plan.Direct}, plan.Variant{Algorithm: plan.Hierarchical, Between: plan.Ring}
 	for _, tc := range []struct {
 		preset  string
@@ -125,6 +126,7 @@ func TestTurns(t *testing.T) {
 		{"llama3", nil, 64, between, 2, "classes"},     // one of each host of a rack
 		{"llama3", nil, 72, direct, 72, sim.ByWindows}, // half a rack, and salvos that mix
 		{"rail", map[string]string{"hosts-per-rack": "2"}, 64, direct, 16, sim.InVolleys},
+		{"rail", map[string]string{"hosts-per-rack": "2"}, 32, oneShot, 16, sim.InVolleys},
 		{"rail", map[string]string{"hosts-per-rack": "2"}, 64, between, 2, "classes"},
 		{"clos3", map[string]string{"racks-per-pod": "1"}, 96, direct, 32, sim.InVolleys},
 		{"meta100k", nil, 64, direct, 16, sim.InVolleys},

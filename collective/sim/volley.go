@@ -44,12 +44,13 @@ const maxVolley = 1 << 26
 // newVolley returns nil for what is no volley. f is rank 0 alone.
 func newVolley(f *schedule.Fleet, n, period int) *volley {
 	out, first := f.Lane(0, schedule.OutLane(0))
-	if f.Lanes() != 2 || len(out.Wakes) > 0 || len(out.Codes) == 0 || n >= 1<<slotBits || int64(period)*int64(n) > maxVolley {
+	if f.Lanes() != 2 || len(out.Codes) == 0 || len(out.Wakes) > 0 && !out.Codes[0].Eager || n >= 1<<slotBits || int64(period)*int64(n) > maxVolley {
 		return nil
 	}
 	in, from := f.Lane(0, schedule.InLane(0))
 	v := &volley{n: n, period: period, send: &out.Codes[0]}
 	sends := len(out.Codes)
+	eager := out.Codes[0].Eager // all are, then; none is waited for by its sender, and what is received waits until the last is sent
 	if c := &out.Codes[sends-1]; c.Kind == schedule.Copy {
 		if _, _, waits := c.After(0); waits {
 			return nil
@@ -74,8 +75,9 @@ func newVolley(f *schedule.Fleet, n, period int) *volley {
 		s := salvo{joint: in.Codes[lo].Joint && int(in.Codes[lo].Width) == hi-lo, reduce: in.Codes[lo].Kind == schedule.RecvReduce}
 		for i := lo; i < hi; i++ {
 			c, d := &out.Codes[i], &in.Codes[i]
-			_, _, waits := d.After(0)
-			if c.Kind != schedule.Send || c.Eager || c.Count != 1 || c.N != v.send.N || d.Count != 1 || d.N != v.send.N || waits ||
+			dl, di, waits := d.After(0)
+			if c.Kind != schedule.Send || c.Eager != eager || c.Count != 1 || c.N != v.send.N || d.Count != 1 || d.N != v.send.N ||
+				waits != eager || waits && (dl != schedule.OutLane(0) || int(di) != sends-1) ||
 				(d.Kind == schedule.RecvReduce) != s.reduce || d.Kind == schedule.Copy || s.reduce && !s.joint && d.Width != 1 ||
 				int(c.Match) < lo || int(c.Match) >= hi || int(in.Codes[c.Match].Match) != i {
 				return nil
@@ -91,14 +93,14 @@ func newVolley(f *schedule.Fleet, n, period int) *volley {
 			last[f.Peer(from+uint32(i))%int32(period)] = int32(i - lo + 1)
 		}
 		for near, slot := range last {
-			if slot > 0 {
+			if slot > 0 && !eager {
 				s.senders = append(s.senders, sender{int32(near), slot - 1})
 			}
 		}
 		v.salvos = append(v.salvos, s)
 		lo = hi
 	}
-	if v.copying != nil && len(v.salvos) > 1 { // it would come after the second
+	if (v.copying != nil || eager) && len(v.salvos) > 1 { // it would come after the second
 		return nil
 	}
 	return v
