@@ -166,6 +166,9 @@ func (x *windows) share() {
 			crew = min(crew, partsOf(groups, shareLikes))
 		}
 	}
+	if x.cfg.crew == 0 && x.central() {
+		crew = 1
+	}
 	crew = min(crew, maxCrew, groups)
 	shards := min(max(all/shardBytes, 4*crew), maxShards, groups)
 	if crew == 1 && all <= 2*shardBytes {
@@ -203,6 +206,28 @@ func (x *windows) share() {
 		w.alike = newAlike(lo, hi, of, len(leads))
 		w.alike.cascades = cascades
 	}
+}
+
+// central reports whether half of all messages' ends are of one group, as from or to a root: those are taken one after the other, and so is what
+// they wait for or make possible.
+func (x *windows) central() bool {
+	ends := make([]int64, len(x.strands)/x.lanes) // by program
+	for i := range x.strands {
+		s := &x.strands[i]
+		for k := range x.ops[s.op:][:s.ops] {
+			o := &x.ops[s.op+uint32(k)]
+			ends[i/x.lanes] += int64(o.slices) * int64(o.count)
+		}
+	}
+	most, all := int64(0), int64(0)
+	for g := range x.base {
+		sum := int64(0)
+		for r := x.start[g]; r < x.start[g+1]; r++ {
+			sum += ends[int(x.ranks[r].strand)/x.lanes]
+		}
+		most, all = max(most, sum), all+sum
+	}
+	return len(x.base) > 2 && 2*most >= all
 }
 
 // maxGroup is up to how many ranks of a host are one group: what is under way in a group is kept in order.
