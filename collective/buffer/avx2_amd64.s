@@ -7,51 +7,63 @@
 // func avx2SumInt8(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2SumInt8(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPADDB   (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPADDB   32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPADDB   64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPADDB   96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPADDB   (CX)(R8*1), Y0, Y0
-	VPADDB   32(CX)(R8*1), Y1, Y1
-	VPADDB   64(CX)(R8*1), Y2, Y2
-	VPADDB   96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDB  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPADDB  32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPADDB  64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPADDB  96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -63,39 +75,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDB   (DX)(R8*1), Y0, Y0
 	VPADDB   32(DX)(R8*1), Y1, Y1
 	VPADDB   (CX)(R8*1), Y0, Y0
 	VPADDB   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDB  (DX)(R8*1), Y0, Y0
+	VPADDB  32(DX)(R8*1), Y1, Y1
+	VPADDB  (CX)(R8*1), Y0, Y0
+	VPADDB  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -108,15 +130,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDB   (DX)(R8*1), Y0, Y0
@@ -125,25 +149,35 @@ sources4Step:
 	VPADDB   32(R9)(R8*1), Y1, Y1
 	VPADDB   (CX)(R8*1), Y0, Y0
 	VPADDB   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDB  (DX)(R8*1), Y0, Y0
+	VPADDB  32(DX)(R8*1), Y1, Y1
+	VPADDB  (R9)(R8*1), Y0, Y0
+	VPADDB  32(R9)(R8*1), Y1, Y1
+	VPADDB  (CX)(R8*1), Y0, Y0
+	VPADDB  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -157,16 +191,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDB   (DX)(R8*1), Y0, Y0
@@ -177,25 +213,37 @@ sources5Step:
 	VPADDB   32(R10)(R8*1), Y1, Y1
 	VPADDB   (CX)(R8*1), Y0, Y0
 	VPADDB   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDB  (DX)(R8*1), Y0, Y0
+	VPADDB  32(DX)(R8*1), Y1, Y1
+	VPADDB  (R9)(R8*1), Y0, Y0
+	VPADDB  32(R9)(R8*1), Y1, Y1
+	VPADDB  (R10)(R8*1), Y0, Y0
+	VPADDB  32(R10)(R8*1), Y1, Y1
+	VPADDB  (CX)(R8*1), Y0, Y0
+	VPADDB  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -210,17 +258,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDB   (DX)(R8*1), Y0, Y0
@@ -233,25 +283,39 @@ sources6Step:
 	VPADDB   32(R11)(R8*1), Y1, Y1
 	VPADDB   (CX)(R8*1), Y0, Y0
 	VPADDB   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDB  (DX)(R8*1), Y0, Y0
+	VPADDB  32(DX)(R8*1), Y1, Y1
+	VPADDB  (R9)(R8*1), Y0, Y0
+	VPADDB  32(R9)(R8*1), Y1, Y1
+	VPADDB  (R10)(R8*1), Y0, Y0
+	VPADDB  32(R10)(R8*1), Y1, Y1
+	VPADDB  (R11)(R8*1), Y0, Y0
+	VPADDB  32(R11)(R8*1), Y1, Y1
+	VPADDB  (CX)(R8*1), Y0, Y0
+	VPADDB  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -267,18 +331,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDB   (DX)(R8*1), Y0, Y0
@@ -293,25 +359,41 @@ sources7Step:
 	VPADDB   32(R12)(R8*1), Y1, Y1
 	VPADDB   (CX)(R8*1), Y0, Y0
 	VPADDB   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDB  (DX)(R8*1), Y0, Y0
+	VPADDB  32(DX)(R8*1), Y1, Y1
+	VPADDB  (R9)(R8*1), Y0, Y0
+	VPADDB  32(R9)(R8*1), Y1, Y1
+	VPADDB  (R10)(R8*1), Y0, Y0
+	VPADDB  32(R10)(R8*1), Y1, Y1
+	VPADDB  (R11)(R8*1), Y0, Y0
+	VPADDB  32(R11)(R8*1), Y1, Y1
+	VPADDB  (R12)(R8*1), Y0, Y0
+	VPADDB  32(R12)(R8*1), Y1, Y1
+	VPADDB  (CX)(R8*1), Y0, Y0
+	VPADDB  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -328,17 +410,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDB   (DX)(R8*1), Y0, Y0
@@ -355,25 +439,43 @@ sources8Step:
 	VPADDB   32(R13)(R8*1), Y1, Y1
 	VPADDB   (CX)(R8*1), Y0, Y0
 	VPADDB   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDB  (DX)(R8*1), Y0, Y0
+	VPADDB  32(DX)(R8*1), Y1, Y1
+	VPADDB  (R9)(R8*1), Y0, Y0
+	VPADDB  32(R9)(R8*1), Y1, Y1
+	VPADDB  (R10)(R8*1), Y0, Y0
+	VPADDB  32(R10)(R8*1), Y1, Y1
+	VPADDB  (R11)(R8*1), Y0, Y0
+	VPADDB  32(R11)(R8*1), Y1, Y1
+	VPADDB  (R12)(R8*1), Y0, Y0
+	VPADDB  32(R12)(R8*1), Y1, Y1
+	VPADDB  (R13)(R8*1), Y0, Y0
+	VPADDB  32(R13)(R8*1), Y1, Y1
+	VPADDB  (CX)(R8*1), Y0, Y0
+	VPADDB  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -401,51 +503,63 @@ end:
 // func avx2SumInt16(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2SumInt16(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPADDW   (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPADDW   32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPADDW   64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPADDW   96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPADDW   (CX)(R8*1), Y0, Y0
-	VPADDW   32(CX)(R8*1), Y1, Y1
-	VPADDW   64(CX)(R8*1), Y2, Y2
-	VPADDW   96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDW  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPADDW  32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPADDW  64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPADDW  96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -457,39 +571,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDW   (DX)(R8*1), Y0, Y0
 	VPADDW   32(DX)(R8*1), Y1, Y1
 	VPADDW   (CX)(R8*1), Y0, Y0
 	VPADDW   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDW  (DX)(R8*1), Y0, Y0
+	VPADDW  32(DX)(R8*1), Y1, Y1
+	VPADDW  (CX)(R8*1), Y0, Y0
+	VPADDW  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -502,15 +626,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDW   (DX)(R8*1), Y0, Y0
@@ -519,25 +645,35 @@ sources4Step:
 	VPADDW   32(R9)(R8*1), Y1, Y1
 	VPADDW   (CX)(R8*1), Y0, Y0
 	VPADDW   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDW  (DX)(R8*1), Y0, Y0
+	VPADDW  32(DX)(R8*1), Y1, Y1
+	VPADDW  (R9)(R8*1), Y0, Y0
+	VPADDW  32(R9)(R8*1), Y1, Y1
+	VPADDW  (CX)(R8*1), Y0, Y0
+	VPADDW  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -551,16 +687,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDW   (DX)(R8*1), Y0, Y0
@@ -571,25 +709,37 @@ sources5Step:
 	VPADDW   32(R10)(R8*1), Y1, Y1
 	VPADDW   (CX)(R8*1), Y0, Y0
 	VPADDW   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDW  (DX)(R8*1), Y0, Y0
+	VPADDW  32(DX)(R8*1), Y1, Y1
+	VPADDW  (R9)(R8*1), Y0, Y0
+	VPADDW  32(R9)(R8*1), Y1, Y1
+	VPADDW  (R10)(R8*1), Y0, Y0
+	VPADDW  32(R10)(R8*1), Y1, Y1
+	VPADDW  (CX)(R8*1), Y0, Y0
+	VPADDW  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -604,17 +754,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDW   (DX)(R8*1), Y0, Y0
@@ -627,25 +779,39 @@ sources6Step:
 	VPADDW   32(R11)(R8*1), Y1, Y1
 	VPADDW   (CX)(R8*1), Y0, Y0
 	VPADDW   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDW  (DX)(R8*1), Y0, Y0
+	VPADDW  32(DX)(R8*1), Y1, Y1
+	VPADDW  (R9)(R8*1), Y0, Y0
+	VPADDW  32(R9)(R8*1), Y1, Y1
+	VPADDW  (R10)(R8*1), Y0, Y0
+	VPADDW  32(R10)(R8*1), Y1, Y1
+	VPADDW  (R11)(R8*1), Y0, Y0
+	VPADDW  32(R11)(R8*1), Y1, Y1
+	VPADDW  (CX)(R8*1), Y0, Y0
+	VPADDW  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -661,18 +827,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDW   (DX)(R8*1), Y0, Y0
@@ -687,25 +855,41 @@ sources7Step:
 	VPADDW   32(R12)(R8*1), Y1, Y1
 	VPADDW   (CX)(R8*1), Y0, Y0
 	VPADDW   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDW  (DX)(R8*1), Y0, Y0
+	VPADDW  32(DX)(R8*1), Y1, Y1
+	VPADDW  (R9)(R8*1), Y0, Y0
+	VPADDW  32(R9)(R8*1), Y1, Y1
+	VPADDW  (R10)(R8*1), Y0, Y0
+	VPADDW  32(R10)(R8*1), Y1, Y1
+	VPADDW  (R11)(R8*1), Y0, Y0
+	VPADDW  32(R11)(R8*1), Y1, Y1
+	VPADDW  (R12)(R8*1), Y0, Y0
+	VPADDW  32(R12)(R8*1), Y1, Y1
+	VPADDW  (CX)(R8*1), Y0, Y0
+	VPADDW  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -722,17 +906,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDW   (DX)(R8*1), Y0, Y0
@@ -749,25 +935,43 @@ sources8Step:
 	VPADDW   32(R13)(R8*1), Y1, Y1
 	VPADDW   (CX)(R8*1), Y0, Y0
 	VPADDW   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDW  (DX)(R8*1), Y0, Y0
+	VPADDW  32(DX)(R8*1), Y1, Y1
+	VPADDW  (R9)(R8*1), Y0, Y0
+	VPADDW  32(R9)(R8*1), Y1, Y1
+	VPADDW  (R10)(R8*1), Y0, Y0
+	VPADDW  32(R10)(R8*1), Y1, Y1
+	VPADDW  (R11)(R8*1), Y0, Y0
+	VPADDW  32(R11)(R8*1), Y1, Y1
+	VPADDW  (R12)(R8*1), Y0, Y0
+	VPADDW  32(R12)(R8*1), Y1, Y1
+	VPADDW  (R13)(R8*1), Y0, Y0
+	VPADDW  32(R13)(R8*1), Y1, Y1
+	VPADDW  (CX)(R8*1), Y0, Y0
+	VPADDW  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -795,51 +999,63 @@ end:
 // func avx2SumInt32(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2SumInt32(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPADDD   (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPADDD   32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPADDD   64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPADDD   96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPADDD   (CX)(R8*1), Y0, Y0
-	VPADDD   32(CX)(R8*1), Y1, Y1
-	VPADDD   64(CX)(R8*1), Y2, Y2
-	VPADDD   96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDD  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPADDD  32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPADDD  64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPADDD  96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -851,39 +1067,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDD   (DX)(R8*1), Y0, Y0
 	VPADDD   32(DX)(R8*1), Y1, Y1
 	VPADDD   (CX)(R8*1), Y0, Y0
 	VPADDD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDD  (DX)(R8*1), Y0, Y0
+	VPADDD  32(DX)(R8*1), Y1, Y1
+	VPADDD  (CX)(R8*1), Y0, Y0
+	VPADDD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -896,15 +1122,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDD   (DX)(R8*1), Y0, Y0
@@ -913,25 +1141,35 @@ sources4Step:
 	VPADDD   32(R9)(R8*1), Y1, Y1
 	VPADDD   (CX)(R8*1), Y0, Y0
 	VPADDD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDD  (DX)(R8*1), Y0, Y0
+	VPADDD  32(DX)(R8*1), Y1, Y1
+	VPADDD  (R9)(R8*1), Y0, Y0
+	VPADDD  32(R9)(R8*1), Y1, Y1
+	VPADDD  (CX)(R8*1), Y0, Y0
+	VPADDD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -945,16 +1183,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDD   (DX)(R8*1), Y0, Y0
@@ -965,25 +1205,37 @@ sources5Step:
 	VPADDD   32(R10)(R8*1), Y1, Y1
 	VPADDD   (CX)(R8*1), Y0, Y0
 	VPADDD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDD  (DX)(R8*1), Y0, Y0
+	VPADDD  32(DX)(R8*1), Y1, Y1
+	VPADDD  (R9)(R8*1), Y0, Y0
+	VPADDD  32(R9)(R8*1), Y1, Y1
+	VPADDD  (R10)(R8*1), Y0, Y0
+	VPADDD  32(R10)(R8*1), Y1, Y1
+	VPADDD  (CX)(R8*1), Y0, Y0
+	VPADDD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -998,17 +1250,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDD   (DX)(R8*1), Y0, Y0
@@ -1021,25 +1275,39 @@ sources6Step:
 	VPADDD   32(R11)(R8*1), Y1, Y1
 	VPADDD   (CX)(R8*1), Y0, Y0
 	VPADDD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDD  (DX)(R8*1), Y0, Y0
+	VPADDD  32(DX)(R8*1), Y1, Y1
+	VPADDD  (R9)(R8*1), Y0, Y0
+	VPADDD  32(R9)(R8*1), Y1, Y1
+	VPADDD  (R10)(R8*1), Y0, Y0
+	VPADDD  32(R10)(R8*1), Y1, Y1
+	VPADDD  (R11)(R8*1), Y0, Y0
+	VPADDD  32(R11)(R8*1), Y1, Y1
+	VPADDD  (CX)(R8*1), Y0, Y0
+	VPADDD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -1055,18 +1323,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDD   (DX)(R8*1), Y0, Y0
@@ -1081,25 +1351,41 @@ sources7Step:
 	VPADDD   32(R12)(R8*1), Y1, Y1
 	VPADDD   (CX)(R8*1), Y0, Y0
 	VPADDD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDD  (DX)(R8*1), Y0, Y0
+	VPADDD  32(DX)(R8*1), Y1, Y1
+	VPADDD  (R9)(R8*1), Y0, Y0
+	VPADDD  32(R9)(R8*1), Y1, Y1
+	VPADDD  (R10)(R8*1), Y0, Y0
+	VPADDD  32(R10)(R8*1), Y1, Y1
+	VPADDD  (R11)(R8*1), Y0, Y0
+	VPADDD  32(R11)(R8*1), Y1, Y1
+	VPADDD  (R12)(R8*1), Y0, Y0
+	VPADDD  32(R12)(R8*1), Y1, Y1
+	VPADDD  (CX)(R8*1), Y0, Y0
+	VPADDD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -1116,17 +1402,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDD   (DX)(R8*1), Y0, Y0
@@ -1143,25 +1431,43 @@ sources8Step:
 	VPADDD   32(R13)(R8*1), Y1, Y1
 	VPADDD   (CX)(R8*1), Y0, Y0
 	VPADDD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDD  (DX)(R8*1), Y0, Y0
+	VPADDD  32(DX)(R8*1), Y1, Y1
+	VPADDD  (R9)(R8*1), Y0, Y0
+	VPADDD  32(R9)(R8*1), Y1, Y1
+	VPADDD  (R10)(R8*1), Y0, Y0
+	VPADDD  32(R10)(R8*1), Y1, Y1
+	VPADDD  (R11)(R8*1), Y0, Y0
+	VPADDD  32(R11)(R8*1), Y1, Y1
+	VPADDD  (R12)(R8*1), Y0, Y0
+	VPADDD  32(R12)(R8*1), Y1, Y1
+	VPADDD  (R13)(R8*1), Y0, Y0
+	VPADDD  32(R13)(R8*1), Y1, Y1
+	VPADDD  (CX)(R8*1), Y0, Y0
+	VPADDD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -1189,51 +1495,63 @@ end:
 // func avx2SumInt64(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2SumInt64(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPADDQ   (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPADDQ   32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPADDQ   64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPADDQ   96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPADDQ   (CX)(R8*1), Y0, Y0
-	VPADDQ   32(CX)(R8*1), Y1, Y1
-	VPADDQ   64(CX)(R8*1), Y2, Y2
-	VPADDQ   96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPADDQ  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPADDQ  32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPADDQ  64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPADDQ  96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -1245,39 +1563,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDQ   (DX)(R8*1), Y0, Y0
 	VPADDQ   32(DX)(R8*1), Y1, Y1
 	VPADDQ   (CX)(R8*1), Y0, Y0
 	VPADDQ   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDQ  (DX)(R8*1), Y0, Y0
+	VPADDQ  32(DX)(R8*1), Y1, Y1
+	VPADDQ  (CX)(R8*1), Y0, Y0
+	VPADDQ  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -1290,15 +1618,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDQ   (DX)(R8*1), Y0, Y0
@@ -1307,25 +1637,35 @@ sources4Step:
 	VPADDQ   32(R9)(R8*1), Y1, Y1
 	VPADDQ   (CX)(R8*1), Y0, Y0
 	VPADDQ   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDQ  (DX)(R8*1), Y0, Y0
+	VPADDQ  32(DX)(R8*1), Y1, Y1
+	VPADDQ  (R9)(R8*1), Y0, Y0
+	VPADDQ  32(R9)(R8*1), Y1, Y1
+	VPADDQ  (CX)(R8*1), Y0, Y0
+	VPADDQ  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -1339,16 +1679,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDQ   (DX)(R8*1), Y0, Y0
@@ -1359,25 +1701,37 @@ sources5Step:
 	VPADDQ   32(R10)(R8*1), Y1, Y1
 	VPADDQ   (CX)(R8*1), Y0, Y0
 	VPADDQ   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDQ  (DX)(R8*1), Y0, Y0
+	VPADDQ  32(DX)(R8*1), Y1, Y1
+	VPADDQ  (R9)(R8*1), Y0, Y0
+	VPADDQ  32(R9)(R8*1), Y1, Y1
+	VPADDQ  (R10)(R8*1), Y0, Y0
+	VPADDQ  32(R10)(R8*1), Y1, Y1
+	VPADDQ  (CX)(R8*1), Y0, Y0
+	VPADDQ  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -1392,17 +1746,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDQ   (DX)(R8*1), Y0, Y0
@@ -1415,25 +1771,39 @@ sources6Step:
 	VPADDQ   32(R11)(R8*1), Y1, Y1
 	VPADDQ   (CX)(R8*1), Y0, Y0
 	VPADDQ   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDQ  (DX)(R8*1), Y0, Y0
+	VPADDQ  32(DX)(R8*1), Y1, Y1
+	VPADDQ  (R9)(R8*1), Y0, Y0
+	VPADDQ  32(R9)(R8*1), Y1, Y1
+	VPADDQ  (R10)(R8*1), Y0, Y0
+	VPADDQ  32(R10)(R8*1), Y1, Y1
+	VPADDQ  (R11)(R8*1), Y0, Y0
+	VPADDQ  32(R11)(R8*1), Y1, Y1
+	VPADDQ  (CX)(R8*1), Y0, Y0
+	VPADDQ  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -1449,18 +1819,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDQ   (DX)(R8*1), Y0, Y0
@@ -1475,25 +1847,41 @@ sources7Step:
 	VPADDQ   32(R12)(R8*1), Y1, Y1
 	VPADDQ   (CX)(R8*1), Y0, Y0
 	VPADDQ   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDQ  (DX)(R8*1), Y0, Y0
+	VPADDQ  32(DX)(R8*1), Y1, Y1
+	VPADDQ  (R9)(R8*1), Y0, Y0
+	VPADDQ  32(R9)(R8*1), Y1, Y1
+	VPADDQ  (R10)(R8*1), Y0, Y0
+	VPADDQ  32(R10)(R8*1), Y1, Y1
+	VPADDQ  (R11)(R8*1), Y0, Y0
+	VPADDQ  32(R11)(R8*1), Y1, Y1
+	VPADDQ  (R12)(R8*1), Y0, Y0
+	VPADDQ  32(R12)(R8*1), Y1, Y1
+	VPADDQ  (CX)(R8*1), Y0, Y0
+	VPADDQ  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -1510,17 +1898,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPADDQ   (DX)(R8*1), Y0, Y0
@@ -1537,25 +1927,43 @@ sources8Step:
 	VPADDQ   32(R13)(R8*1), Y1, Y1
 	VPADDQ   (CX)(R8*1), Y0, Y0
 	VPADDQ   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPADDQ  (DX)(R8*1), Y0, Y0
+	VPADDQ  32(DX)(R8*1), Y1, Y1
+	VPADDQ  (R9)(R8*1), Y0, Y0
+	VPADDQ  32(R9)(R8*1), Y1, Y1
+	VPADDQ  (R10)(R8*1), Y0, Y0
+	VPADDQ  32(R10)(R8*1), Y1, Y1
+	VPADDQ  (R11)(R8*1), Y0, Y0
+	VPADDQ  32(R11)(R8*1), Y1, Y1
+	VPADDQ  (R12)(R8*1), Y0, Y0
+	VPADDQ  32(R12)(R8*1), Y1, Y1
+	VPADDQ  (R13)(R8*1), Y0, Y0
+	VPADDQ  32(R13)(R8*1), Y1, Y1
+	VPADDQ  (CX)(R8*1), Y0, Y0
+	VPADDQ  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -1597,65 +2005,101 @@ TEXT ·avx2ProdInt8(SB), NOSPLIT, $0-40
 	CMPQ     DX, $0x02
 	JNE      not2
 	MOVQ     8(CX), CX
-	CMPQ     BX, $0x00000080
+	TESTQ    SI, SI
+	JEQ      sources2Near
+	SUBQ     $0x00000080, BX
 	JLT      sources2Rest
 
-sources2Step:
+sources2Past:
 	VMOVDQU  (DI)(R8*1), Y2
-	VMOVDQU  32(DI)(R8*1), Y3
-	VMOVDQU  64(DI)(R8*1), Y4
-	VMOVDQU  96(DI)(R8*1), Y5
-	VMOVDQU  (CX)(R8*1), Y6
-	VPMULLW  Y6, Y2, Y7
-	VPAND    Y0, Y7, Y7
-	VPSRLW   $0x08, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y3
+	VPMULLW  Y3, Y2, Y4
+	VPAND    Y0, Y4, Y4
+	VPSRLW   $0x08, Y3, Y3
 	VPAND    Y1, Y2, Y2
-	VPMULLW  Y6, Y2, Y2
-	VPOR     Y7, Y2, Y2
-	VMOVDQU  32(CX)(R8*1), Y6
-	VPMULLW  Y6, Y3, Y7
-	VPAND    Y0, Y7, Y7
-	VPSRLW   $0x08, Y6, Y6
-	VPAND    Y1, Y3, Y3
-	VPMULLW  Y6, Y3, Y3
-	VPOR     Y7, Y3, Y3
-	VMOVDQU  64(CX)(R8*1), Y6
-	VPMULLW  Y6, Y4, Y7
-	VPAND    Y0, Y7, Y7
-	VPSRLW   $0x08, Y6, Y6
-	VPAND    Y1, Y4, Y4
-	VPMULLW  Y6, Y4, Y4
-	VPOR     Y7, Y4, Y4
-	VMOVDQU  96(CX)(R8*1), Y6
-	VPMULLW  Y6, Y5, Y7
-	VPAND    Y0, Y7, Y7
-	VPSRLW   $0x08, Y6, Y6
-	VPAND    Y1, Y5, Y5
-	VPMULLW  Y6, Y5, Y5
-	VPOR     Y7, Y5, Y5
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
+	VPMULLW  Y3, Y2, Y2
+	VPOR     Y4, Y2, Y2
 	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y3, 32(AX)(R8*1)
-	VMOVNTDQ Y4, 64(AX)(R8*1)
-	VMOVNTDQ Y5, 96(AX)(R8*1)
-	JMP      stored4of2
+	VMOVDQU  32(DI)(R8*1), Y2
+	VMOVDQU  32(CX)(R8*1), Y3
+	VPMULLW  Y3, Y2, Y4
+	VPAND    Y0, Y4, Y4
+	VPSRLW   $0x08, Y3, Y3
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y3, Y2, Y2
+	VPOR     Y4, Y2, Y2
+	VMOVNTDQ Y2, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y2
+	VMOVDQU  64(CX)(R8*1), Y3
+	VPMULLW  Y3, Y2, Y4
+	VPAND    Y0, Y4, Y4
+	VPSRLW   $0x08, Y3, Y3
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y3, Y2, Y2
+	VPOR     Y4, Y2, Y2
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y2
+	VMOVDQU  96(CX)(R8*1), Y3
+	VPMULLW  Y3, Y2, Y4
+	VPAND    Y0, Y4, Y4
+	VPSRLW   $0x08, Y3, Y3
+	VPAND    Y1, Y2, Y2
+	VPMULLW  Y3, Y2, Y2
+	VPOR     Y4, Y2, Y2
+	VMOVNTDQ Y2, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
 
-nearstored4of2:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y3, 32(AX)(R8*1)
-	VMOVDQU Y4, 64(AX)(R8*1)
-	VMOVDQU Y5, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
+sources2Near:
 	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	JLT  sources2Rest
+
+sources2Step:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU (CX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU Y2, (AX)(R8*1)
+	VMOVDQU 32(DI)(R8*1), Y2
+	VMOVDQU 32(CX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU Y2, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y2
+	VMOVDQU 64(CX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU Y2, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y2
+	VMOVDQU 96(CX)(R8*1), Y3
+	VPMULLW Y3, Y2, Y4
+	VPAND   Y0, Y4, Y4
+	VPSRLW  $0x08, Y3, Y3
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y3, Y2, Y2
+	VPOR    Y4, Y2, Y2
+	VMOVDQU Y2, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y2
@@ -1673,14 +2117,16 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y2
 	VMOVDQU  32(DI)(R8*1), Y3
 	VMOVDQU  (DX)(R8*1), Y4
@@ -1711,25 +2157,57 @@ sources3Step:
 	VPAND    Y1, Y3, Y3
 	VPMULLW  Y4, Y3, Y3
 	VPOR     Y5, Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y2, (AX)(R8*1)
 	VMOVNTDQ Y3, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU 32(DI)(R8*1), Y3
+	VMOVDQU (DX)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(DX)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (CX)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(CX)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
 	VMOVDQU Y2, (AX)(R8*1)
 	VMOVDQU Y3, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y2
@@ -1754,15 +2232,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y2
 	VMOVDQU  32(DI)(R8*1), Y3
 	VMOVDQU  (DX)(R8*1), Y4
@@ -1807,25 +2287,71 @@ sources4Step:
 	VPAND    Y1, Y3, Y3
 	VPMULLW  Y4, Y3, Y3
 	VPOR     Y5, Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y2, (AX)(R8*1)
 	VMOVNTDQ Y3, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU 32(DI)(R8*1), Y3
+	VMOVDQU (DX)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(DX)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R9)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R9)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (CX)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(CX)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
 	VMOVDQU Y2, (AX)(R8*1)
 	VMOVDQU Y3, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y2
@@ -1857,16 +2383,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y2
 	VMOVDQU  32(DI)(R8*1), Y3
 	VMOVDQU  (DX)(R8*1), Y4
@@ -1925,25 +2453,85 @@ sources5Step:
 	VPAND    Y1, Y3, Y3
 	VPMULLW  Y4, Y3, Y3
 	VPOR     Y5, Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y2, (AX)(R8*1)
 	VMOVNTDQ Y3, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU 32(DI)(R8*1), Y3
+	VMOVDQU (DX)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(DX)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R9)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R9)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R10)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R10)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (CX)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(CX)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
 	VMOVDQU Y2, (AX)(R8*1)
 	VMOVDQU Y3, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y2
@@ -1982,17 +2570,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y2
 	VMOVDQU  32(DI)(R8*1), Y3
 	VMOVDQU  (DX)(R8*1), Y4
@@ -2065,25 +2655,99 @@ sources6Step:
 	VPAND    Y1, Y3, Y3
 	VPMULLW  Y4, Y3, Y3
 	VPOR     Y5, Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y2, (AX)(R8*1)
 	VMOVNTDQ Y3, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU 32(DI)(R8*1), Y3
+	VMOVDQU (DX)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(DX)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R9)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R9)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R10)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R10)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R11)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R11)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (CX)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(CX)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
 	VMOVDQU Y2, (AX)(R8*1)
 	VMOVDQU Y3, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y2
@@ -2129,18 +2793,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y2
 	VMOVDQU  32(DI)(R8*1), Y3
 	VMOVDQU  (DX)(R8*1), Y4
@@ -2227,25 +2893,113 @@ sources7Step:
 	VPAND    Y1, Y3, Y3
 	VPMULLW  Y4, Y3, Y3
 	VPOR     Y5, Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y2, (AX)(R8*1)
 	VMOVNTDQ Y3, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU 32(DI)(R8*1), Y3
+	VMOVDQU (DX)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(DX)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R9)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R9)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R10)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R10)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R11)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R11)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R12)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R12)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (CX)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(CX)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
 	VMOVDQU Y2, (AX)(R8*1)
 	VMOVDQU Y3, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y2
@@ -2298,17 +3052,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y2
 	VMOVDQU  32(DI)(R8*1), Y3
 	VMOVDQU  (DX)(R8*1), Y4
@@ -2409,25 +3165,127 @@ sources8Step:
 	VPAND    Y1, Y3, Y3
 	VPMULLW  Y4, Y3, Y3
 	VPOR     Y5, Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y2, (AX)(R8*1)
 	VMOVNTDQ Y3, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU 32(DI)(R8*1), Y3
+	VMOVDQU (DX)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(DX)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R9)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R9)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R10)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R10)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R11)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R11)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R12)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R12)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (R13)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(R13)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
+	VMOVDQU (CX)(R8*1), Y4
+	VPMULLW Y4, Y2, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y2, Y2
+	VPMULLW Y4, Y2, Y2
+	VPOR    Y5, Y2, Y2
+	VMOVDQU 32(CX)(R8*1), Y4
+	VPMULLW Y4, Y3, Y5
+	VPAND   Y0, Y5, Y5
+	VPSRLW  $0x08, Y4, Y4
+	VPAND   Y1, Y3, Y3
+	VPMULLW Y4, Y3, Y3
+	VPOR    Y5, Y3, Y3
 	VMOVDQU Y2, (AX)(R8*1)
 	VMOVDQU Y3, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y2
@@ -2497,51 +3355,63 @@ end:
 // func avx2ProdInt16(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2ProdInt16(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMULLW  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMULLW  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMULLW  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMULLW  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMULLW  (CX)(R8*1), Y0, Y0
-	VPMULLW  32(CX)(R8*1), Y1, Y1
-	VPMULLW  64(CX)(R8*1), Y2, Y2
-	VPMULLW  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLW (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMULLW 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMULLW 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMULLW 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -2553,39 +3423,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMULLW  (DX)(R8*1), Y0, Y0
 	VPMULLW  32(DX)(R8*1), Y1, Y1
 	VPMULLW  (CX)(R8*1), Y0, Y0
 	VPMULLW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMULLW (DX)(R8*1), Y0, Y0
+	VPMULLW 32(DX)(R8*1), Y1, Y1
+	VPMULLW (CX)(R8*1), Y0, Y0
+	VPMULLW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -2598,15 +3478,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMULLW  (DX)(R8*1), Y0, Y0
@@ -2615,25 +3497,35 @@ sources4Step:
 	VPMULLW  32(R9)(R8*1), Y1, Y1
 	VPMULLW  (CX)(R8*1), Y0, Y0
 	VPMULLW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMULLW (DX)(R8*1), Y0, Y0
+	VPMULLW 32(DX)(R8*1), Y1, Y1
+	VPMULLW (R9)(R8*1), Y0, Y0
+	VPMULLW 32(R9)(R8*1), Y1, Y1
+	VPMULLW (CX)(R8*1), Y0, Y0
+	VPMULLW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -2647,16 +3539,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMULLW  (DX)(R8*1), Y0, Y0
@@ -2667,25 +3561,37 @@ sources5Step:
 	VPMULLW  32(R10)(R8*1), Y1, Y1
 	VPMULLW  (CX)(R8*1), Y0, Y0
 	VPMULLW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMULLW (DX)(R8*1), Y0, Y0
+	VPMULLW 32(DX)(R8*1), Y1, Y1
+	VPMULLW (R9)(R8*1), Y0, Y0
+	VPMULLW 32(R9)(R8*1), Y1, Y1
+	VPMULLW (R10)(R8*1), Y0, Y0
+	VPMULLW 32(R10)(R8*1), Y1, Y1
+	VPMULLW (CX)(R8*1), Y0, Y0
+	VPMULLW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -2700,17 +3606,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMULLW  (DX)(R8*1), Y0, Y0
@@ -2723,25 +3631,39 @@ sources6Step:
 	VPMULLW  32(R11)(R8*1), Y1, Y1
 	VPMULLW  (CX)(R8*1), Y0, Y0
 	VPMULLW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMULLW (DX)(R8*1), Y0, Y0
+	VPMULLW 32(DX)(R8*1), Y1, Y1
+	VPMULLW (R9)(R8*1), Y0, Y0
+	VPMULLW 32(R9)(R8*1), Y1, Y1
+	VPMULLW (R10)(R8*1), Y0, Y0
+	VPMULLW 32(R10)(R8*1), Y1, Y1
+	VPMULLW (R11)(R8*1), Y0, Y0
+	VPMULLW 32(R11)(R8*1), Y1, Y1
+	VPMULLW (CX)(R8*1), Y0, Y0
+	VPMULLW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -2757,18 +3679,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMULLW  (DX)(R8*1), Y0, Y0
@@ -2783,25 +3707,41 @@ sources7Step:
 	VPMULLW  32(R12)(R8*1), Y1, Y1
 	VPMULLW  (CX)(R8*1), Y0, Y0
 	VPMULLW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMULLW (DX)(R8*1), Y0, Y0
+	VPMULLW 32(DX)(R8*1), Y1, Y1
+	VPMULLW (R9)(R8*1), Y0, Y0
+	VPMULLW 32(R9)(R8*1), Y1, Y1
+	VPMULLW (R10)(R8*1), Y0, Y0
+	VPMULLW 32(R10)(R8*1), Y1, Y1
+	VPMULLW (R11)(R8*1), Y0, Y0
+	VPMULLW 32(R11)(R8*1), Y1, Y1
+	VPMULLW (R12)(R8*1), Y0, Y0
+	VPMULLW 32(R12)(R8*1), Y1, Y1
+	VPMULLW (CX)(R8*1), Y0, Y0
+	VPMULLW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -2818,17 +3758,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMULLW  (DX)(R8*1), Y0, Y0
@@ -2845,25 +3787,43 @@ sources8Step:
 	VPMULLW  32(R13)(R8*1), Y1, Y1
 	VPMULLW  (CX)(R8*1), Y0, Y0
 	VPMULLW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMULLW (DX)(R8*1), Y0, Y0
+	VPMULLW 32(DX)(R8*1), Y1, Y1
+	VPMULLW (R9)(R8*1), Y0, Y0
+	VPMULLW 32(R9)(R8*1), Y1, Y1
+	VPMULLW (R10)(R8*1), Y0, Y0
+	VPMULLW 32(R10)(R8*1), Y1, Y1
+	VPMULLW (R11)(R8*1), Y0, Y0
+	VPMULLW 32(R11)(R8*1), Y1, Y1
+	VPMULLW (R12)(R8*1), Y0, Y0
+	VPMULLW 32(R12)(R8*1), Y1, Y1
+	VPMULLW (R13)(R8*1), Y0, Y0
+	VPMULLW 32(R13)(R8*1), Y1, Y1
+	VPMULLW (CX)(R8*1), Y0, Y0
+	VPMULLW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -2891,51 +3851,63 @@ end:
 // func avx2ProdInt32(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2ProdInt32(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMULLD  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMULLD  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMULLD  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMULLD  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMULLD  (CX)(R8*1), Y0, Y0
-	VPMULLD  32(CX)(R8*1), Y1, Y1
-	VPMULLD  64(CX)(R8*1), Y2, Y2
-	VPMULLD  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMULLD (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMULLD 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMULLD 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMULLD 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -2947,39 +3919,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMULLD  (DX)(R8*1), Y0, Y0
 	VPMULLD  32(DX)(R8*1), Y1, Y1
 	VPMULLD  (CX)(R8*1), Y0, Y0
 	VPMULLD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMULLD (DX)(R8*1), Y0, Y0
+	VPMULLD 32(DX)(R8*1), Y1, Y1
+	VPMULLD (CX)(R8*1), Y0, Y0
+	VPMULLD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -2992,15 +3974,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMULLD  (DX)(R8*1), Y0, Y0
@@ -3009,25 +3993,35 @@ sources4Step:
 	VPMULLD  32(R9)(R8*1), Y1, Y1
 	VPMULLD  (CX)(R8*1), Y0, Y0
 	VPMULLD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMULLD (DX)(R8*1), Y0, Y0
+	VPMULLD 32(DX)(R8*1), Y1, Y1
+	VPMULLD (R9)(R8*1), Y0, Y0
+	VPMULLD 32(R9)(R8*1), Y1, Y1
+	VPMULLD (CX)(R8*1), Y0, Y0
+	VPMULLD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -3041,16 +4035,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMULLD  (DX)(R8*1), Y0, Y0
@@ -3061,25 +4057,37 @@ sources5Step:
 	VPMULLD  32(R10)(R8*1), Y1, Y1
 	VPMULLD  (CX)(R8*1), Y0, Y0
 	VPMULLD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMULLD (DX)(R8*1), Y0, Y0
+	VPMULLD 32(DX)(R8*1), Y1, Y1
+	VPMULLD (R9)(R8*1), Y0, Y0
+	VPMULLD 32(R9)(R8*1), Y1, Y1
+	VPMULLD (R10)(R8*1), Y0, Y0
+	VPMULLD 32(R10)(R8*1), Y1, Y1
+	VPMULLD (CX)(R8*1), Y0, Y0
+	VPMULLD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -3094,17 +4102,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMULLD  (DX)(R8*1), Y0, Y0
@@ -3117,25 +4127,39 @@ sources6Step:
 	VPMULLD  32(R11)(R8*1), Y1, Y1
 	VPMULLD  (CX)(R8*1), Y0, Y0
 	VPMULLD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMULLD (DX)(R8*1), Y0, Y0
+	VPMULLD 32(DX)(R8*1), Y1, Y1
+	VPMULLD (R9)(R8*1), Y0, Y0
+	VPMULLD 32(R9)(R8*1), Y1, Y1
+	VPMULLD (R10)(R8*1), Y0, Y0
+	VPMULLD 32(R10)(R8*1), Y1, Y1
+	VPMULLD (R11)(R8*1), Y0, Y0
+	VPMULLD 32(R11)(R8*1), Y1, Y1
+	VPMULLD (CX)(R8*1), Y0, Y0
+	VPMULLD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -3151,18 +4175,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMULLD  (DX)(R8*1), Y0, Y0
@@ -3177,25 +4203,41 @@ sources7Step:
 	VPMULLD  32(R12)(R8*1), Y1, Y1
 	VPMULLD  (CX)(R8*1), Y0, Y0
 	VPMULLD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMULLD (DX)(R8*1), Y0, Y0
+	VPMULLD 32(DX)(R8*1), Y1, Y1
+	VPMULLD (R9)(R8*1), Y0, Y0
+	VPMULLD 32(R9)(R8*1), Y1, Y1
+	VPMULLD (R10)(R8*1), Y0, Y0
+	VPMULLD 32(R10)(R8*1), Y1, Y1
+	VPMULLD (R11)(R8*1), Y0, Y0
+	VPMULLD 32(R11)(R8*1), Y1, Y1
+	VPMULLD (R12)(R8*1), Y0, Y0
+	VPMULLD 32(R12)(R8*1), Y1, Y1
+	VPMULLD (CX)(R8*1), Y0, Y0
+	VPMULLD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -3212,17 +4254,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMULLD  (DX)(R8*1), Y0, Y0
@@ -3239,25 +4283,43 @@ sources8Step:
 	VPMULLD  32(R13)(R8*1), Y1, Y1
 	VPMULLD  (CX)(R8*1), Y0, Y0
 	VPMULLD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMULLD (DX)(R8*1), Y0, Y0
+	VPMULLD 32(DX)(R8*1), Y1, Y1
+	VPMULLD (R9)(R8*1), Y0, Y0
+	VPMULLD 32(R9)(R8*1), Y1, Y1
+	VPMULLD (R10)(R8*1), Y0, Y0
+	VPMULLD 32(R10)(R8*1), Y1, Y1
+	VPMULLD (R11)(R8*1), Y0, Y0
+	VPMULLD 32(R11)(R8*1), Y1, Y1
+	VPMULLD (R12)(R8*1), Y0, Y0
+	VPMULLD 32(R12)(R8*1), Y1, Y1
+	VPMULLD (R13)(R8*1), Y0, Y0
+	VPMULLD 32(R13)(R8*1), Y1, Y1
+	VPMULLD (CX)(R8*1), Y0, Y0
+	VPMULLD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -3285,79 +4347,119 @@ end:
 // func avx2ProdInt64(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2ProdInt64(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  (CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VMOVDQU  32(CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VMOVDQU  64(CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VMOVDQU  96(CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
 	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VMOVDQU  (CX)(R8*1), Y4
-	VPSHUFD  $0xb1, Y4, Y5
-	VPMULLD  Y5, Y0, Y5
-	VPSRLQ   $0x20, Y5, Y6
-	VPADDD   Y5, Y6, Y6
-	VPSLLQ   $0x20, Y6, Y6
-	VPMULUDQ Y4, Y0, Y0
-	VPADDQ   Y6, Y0, Y0
-	VMOVDQU  32(CX)(R8*1), Y4
-	VPSHUFD  $0xb1, Y4, Y5
-	VPMULLD  Y5, Y1, Y5
-	VPSRLQ   $0x20, Y5, Y6
-	VPADDD   Y5, Y6, Y6
-	VPSLLQ   $0x20, Y6, Y6
-	VPMULUDQ Y4, Y1, Y1
-	VPADDQ   Y6, Y1, Y1
-	VMOVDQU  64(CX)(R8*1), Y4
-	VPSHUFD  $0xb1, Y4, Y5
-	VPMULLD  Y5, Y2, Y5
-	VPSRLQ   $0x20, Y5, Y6
-	VPADDD   Y5, Y6, Y6
-	VPSLLQ   $0x20, Y6, Y6
-	VPMULUDQ Y4, Y2, Y2
-	VPADDQ   Y6, Y2, Y2
-	VMOVDQU  96(CX)(R8*1), Y4
-	VPSHUFD  $0xb1, Y4, Y5
-	VPMULLD  Y5, Y3, Y5
-	VPSRLQ   $0x20, Y5, Y6
-	VPADDD   Y5, Y6, Y6
-	VPSLLQ   $0x20, Y6, Y6
-	VPMULUDQ Y4, Y3, Y3
-	VPADDQ   Y6, Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU  (CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VMOVDQU  32(CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VMOVDQU  64(CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VMOVDQU  96(CX)(R8*1), Y1
+	VPSHUFD  $0xb1, Y1, Y2
+	VPMULLD  Y2, Y0, Y2
+	VPSRLQ   $0x20, Y2, Y3
+	VPADDD   Y2, Y3, Y3
+	VPSLLQ   $0x20, Y3, Y3
+	VPMULUDQ Y1, Y0, Y0
+	VPADDQ   Y3, Y0, Y0
+	VMOVDQU  Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU  (DI)(R8*1), Y0
@@ -3376,11 +4478,59 @@ sources2One:
 	JMP      done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
+
+sources3Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
+
+sources3Near:
+	SUBQ $0x00000040, BX
 	JLT  sources3Rest
 
 sources3Step:
@@ -3418,25 +4568,15 @@ sources3Step:
 	VPSLLQ   $0x20, Y4, Y4
 	VPMULUDQ Y2, Y1, Y1
 	VPADDQ   Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
-
-nearstored2of3:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	VMOVDQU  Y0, (AX)(R8*1)
+	VMOVDQU  Y1, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU  (DI)(R8*1), Y0
@@ -3463,12 +4603,76 @@ sources3One:
 	JMP      done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
+
+sources4Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
+
+sources4Near:
+	SUBQ $0x00000040, BX
 	JLT  sources4Rest
 
 sources4Step:
@@ -3522,25 +4726,15 @@ sources4Step:
 	VPSLLQ   $0x20, Y4, Y4
 	VPMULUDQ Y2, Y1, Y1
 	VPADDQ   Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
-
-nearstored2of4:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	VMOVDQU  Y0, (AX)(R8*1)
+	VMOVDQU  Y1, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU  (DI)(R8*1), Y0
@@ -3575,13 +4769,93 @@ sources4One:
 	JMP      done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
+
+sources5Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
+
+sources5Near:
+	SUBQ $0x00000040, BX
 	JLT  sources5Rest
 
 sources5Step:
@@ -3651,25 +4925,15 @@ sources5Step:
 	VPSLLQ   $0x20, Y4, Y4
 	VPMULUDQ Y2, Y1, Y1
 	VPADDQ   Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
-
-nearstored2of5:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	VMOVDQU  Y0, (AX)(R8*1)
+	VMOVDQU  Y1, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU  (DI)(R8*1), Y0
@@ -3712,14 +4976,110 @@ sources5One:
 	JMP      done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
+
+sources6Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
+
+sources6Near:
+	SUBQ $0x00000040, BX
 	JLT  sources6Rest
 
 sources6Step:
@@ -3805,25 +5165,15 @@ sources6Step:
 	VPSLLQ   $0x20, Y4, Y4
 	VPMULUDQ Y2, Y1, Y1
 	VPADDQ   Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
-
-nearstored2of6:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	VMOVDQU  Y0, (AX)(R8*1)
+	VMOVDQU  Y1, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU  (DI)(R8*1), Y0
@@ -3874,15 +5224,127 @@ sources6One:
 	JMP      done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
+
+sources7Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R12)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R12)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
+
+sources7Near:
+	SUBQ $0x00000040, BX
 	JLT  sources7Rest
 
 sources7Step:
@@ -3984,25 +5446,15 @@ sources7Step:
 	VPSLLQ   $0x20, Y4, Y4
 	VPMULUDQ Y2, Y1, Y1
 	VPADDQ   Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
-
-nearstored2of7:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	VMOVDQU  Y0, (AX)(R8*1)
+	VMOVDQU  Y1, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU  (DI)(R8*1), Y0
@@ -4061,14 +5513,142 @@ sources7One:
 	JMP      done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
+
+sources8Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  32(DI)(R8*1), Y1
+	VMOVDQU  (DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(DX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R9)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R10)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R11)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R11)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R12)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R12)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (R13)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(R13)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVDQU  (CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y0, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y0, Y0
+	VPADDQ   Y4, Y0, Y0
+	VMOVDQU  32(CX)(R8*1), Y2
+	VPSHUFD  $0xb1, Y2, Y3
+	VPMULLD  Y3, Y1, Y3
+	VPSRLQ   $0x20, Y3, Y4
+	VPADDD   Y3, Y4, Y4
+	VPSLLQ   $0x20, Y4, Y4
+	VPMULUDQ Y2, Y1, Y1
+	VPADDQ   Y4, Y1, Y1
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVNTDQ Y1, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
+
+sources8Near:
+	SUBQ $0x00000040, BX
 	JLT  sources8Rest
 
 sources8Step:
@@ -4186,25 +5766,15 @@ sources8Step:
 	VPSLLQ   $0x20, Y4, Y4
 	VPMULUDQ Y2, Y1, Y1
 	VPADDQ   Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
-
-nearstored2of8:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	VMOVDQU  Y0, (AX)(R8*1)
+	VMOVDQU  Y1, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU  (DI)(R8*1), Y0
@@ -4281,51 +5851,63 @@ end:
 // func avx2MinInt8(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MinInt8(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMINSB  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMINSB  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMINSB  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMINSB  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMINSB  (CX)(R8*1), Y0, Y0
-	VPMINSB  32(CX)(R8*1), Y1, Y1
-	VPMINSB  64(CX)(R8*1), Y2, Y2
-	VPMINSB  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMINSB 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMINSB 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMINSB 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -4337,39 +5919,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSB  (DX)(R8*1), Y0, Y0
 	VPMINSB  32(DX)(R8*1), Y1, Y1
 	VPMINSB  (CX)(R8*1), Y0, Y0
 	VPMINSB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSB (DX)(R8*1), Y0, Y0
+	VPMINSB 32(DX)(R8*1), Y1, Y1
+	VPMINSB (CX)(R8*1), Y0, Y0
+	VPMINSB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -4382,15 +5974,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSB  (DX)(R8*1), Y0, Y0
@@ -4399,25 +5993,35 @@ sources4Step:
 	VPMINSB  32(R9)(R8*1), Y1, Y1
 	VPMINSB  (CX)(R8*1), Y0, Y0
 	VPMINSB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSB (DX)(R8*1), Y0, Y0
+	VPMINSB 32(DX)(R8*1), Y1, Y1
+	VPMINSB (R9)(R8*1), Y0, Y0
+	VPMINSB 32(R9)(R8*1), Y1, Y1
+	VPMINSB (CX)(R8*1), Y0, Y0
+	VPMINSB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -4431,16 +6035,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSB  (DX)(R8*1), Y0, Y0
@@ -4451,25 +6057,37 @@ sources5Step:
 	VPMINSB  32(R10)(R8*1), Y1, Y1
 	VPMINSB  (CX)(R8*1), Y0, Y0
 	VPMINSB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSB (DX)(R8*1), Y0, Y0
+	VPMINSB 32(DX)(R8*1), Y1, Y1
+	VPMINSB (R9)(R8*1), Y0, Y0
+	VPMINSB 32(R9)(R8*1), Y1, Y1
+	VPMINSB (R10)(R8*1), Y0, Y0
+	VPMINSB 32(R10)(R8*1), Y1, Y1
+	VPMINSB (CX)(R8*1), Y0, Y0
+	VPMINSB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -4484,17 +6102,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSB  (DX)(R8*1), Y0, Y0
@@ -4507,25 +6127,39 @@ sources6Step:
 	VPMINSB  32(R11)(R8*1), Y1, Y1
 	VPMINSB  (CX)(R8*1), Y0, Y0
 	VPMINSB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSB (DX)(R8*1), Y0, Y0
+	VPMINSB 32(DX)(R8*1), Y1, Y1
+	VPMINSB (R9)(R8*1), Y0, Y0
+	VPMINSB 32(R9)(R8*1), Y1, Y1
+	VPMINSB (R10)(R8*1), Y0, Y0
+	VPMINSB 32(R10)(R8*1), Y1, Y1
+	VPMINSB (R11)(R8*1), Y0, Y0
+	VPMINSB 32(R11)(R8*1), Y1, Y1
+	VPMINSB (CX)(R8*1), Y0, Y0
+	VPMINSB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -4541,18 +6175,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSB  (DX)(R8*1), Y0, Y0
@@ -4567,25 +6203,41 @@ sources7Step:
 	VPMINSB  32(R12)(R8*1), Y1, Y1
 	VPMINSB  (CX)(R8*1), Y0, Y0
 	VPMINSB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSB (DX)(R8*1), Y0, Y0
+	VPMINSB 32(DX)(R8*1), Y1, Y1
+	VPMINSB (R9)(R8*1), Y0, Y0
+	VPMINSB 32(R9)(R8*1), Y1, Y1
+	VPMINSB (R10)(R8*1), Y0, Y0
+	VPMINSB 32(R10)(R8*1), Y1, Y1
+	VPMINSB (R11)(R8*1), Y0, Y0
+	VPMINSB 32(R11)(R8*1), Y1, Y1
+	VPMINSB (R12)(R8*1), Y0, Y0
+	VPMINSB 32(R12)(R8*1), Y1, Y1
+	VPMINSB (CX)(R8*1), Y0, Y0
+	VPMINSB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -4602,17 +6254,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSB  (DX)(R8*1), Y0, Y0
@@ -4629,25 +6283,43 @@ sources8Step:
 	VPMINSB  32(R13)(R8*1), Y1, Y1
 	VPMINSB  (CX)(R8*1), Y0, Y0
 	VPMINSB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSB (DX)(R8*1), Y0, Y0
+	VPMINSB 32(DX)(R8*1), Y1, Y1
+	VPMINSB (R9)(R8*1), Y0, Y0
+	VPMINSB 32(R9)(R8*1), Y1, Y1
+	VPMINSB (R10)(R8*1), Y0, Y0
+	VPMINSB 32(R10)(R8*1), Y1, Y1
+	VPMINSB (R11)(R8*1), Y0, Y0
+	VPMINSB 32(R11)(R8*1), Y1, Y1
+	VPMINSB (R12)(R8*1), Y0, Y0
+	VPMINSB 32(R12)(R8*1), Y1, Y1
+	VPMINSB (R13)(R8*1), Y0, Y0
+	VPMINSB 32(R13)(R8*1), Y1, Y1
+	VPMINSB (CX)(R8*1), Y0, Y0
+	VPMINSB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -4675,51 +6347,63 @@ end:
 // func avx2MinUint8(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MinUint8(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMINUB  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMINUB  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMINUB  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMINUB  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMINUB  (CX)(R8*1), Y0, Y0
-	VPMINUB  32(CX)(R8*1), Y1, Y1
-	VPMINUB  64(CX)(R8*1), Y2, Y2
-	VPMINUB  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMINUB 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMINUB 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMINUB 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -4731,39 +6415,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUB  (DX)(R8*1), Y0, Y0
 	VPMINUB  32(DX)(R8*1), Y1, Y1
 	VPMINUB  (CX)(R8*1), Y0, Y0
 	VPMINUB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUB (DX)(R8*1), Y0, Y0
+	VPMINUB 32(DX)(R8*1), Y1, Y1
+	VPMINUB (CX)(R8*1), Y0, Y0
+	VPMINUB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -4776,15 +6470,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUB  (DX)(R8*1), Y0, Y0
@@ -4793,25 +6489,35 @@ sources4Step:
 	VPMINUB  32(R9)(R8*1), Y1, Y1
 	VPMINUB  (CX)(R8*1), Y0, Y0
 	VPMINUB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUB (DX)(R8*1), Y0, Y0
+	VPMINUB 32(DX)(R8*1), Y1, Y1
+	VPMINUB (R9)(R8*1), Y0, Y0
+	VPMINUB 32(R9)(R8*1), Y1, Y1
+	VPMINUB (CX)(R8*1), Y0, Y0
+	VPMINUB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -4825,16 +6531,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUB  (DX)(R8*1), Y0, Y0
@@ -4845,25 +6553,37 @@ sources5Step:
 	VPMINUB  32(R10)(R8*1), Y1, Y1
 	VPMINUB  (CX)(R8*1), Y0, Y0
 	VPMINUB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUB (DX)(R8*1), Y0, Y0
+	VPMINUB 32(DX)(R8*1), Y1, Y1
+	VPMINUB (R9)(R8*1), Y0, Y0
+	VPMINUB 32(R9)(R8*1), Y1, Y1
+	VPMINUB (R10)(R8*1), Y0, Y0
+	VPMINUB 32(R10)(R8*1), Y1, Y1
+	VPMINUB (CX)(R8*1), Y0, Y0
+	VPMINUB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -4878,17 +6598,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUB  (DX)(R8*1), Y0, Y0
@@ -4901,25 +6623,39 @@ sources6Step:
 	VPMINUB  32(R11)(R8*1), Y1, Y1
 	VPMINUB  (CX)(R8*1), Y0, Y0
 	VPMINUB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUB (DX)(R8*1), Y0, Y0
+	VPMINUB 32(DX)(R8*1), Y1, Y1
+	VPMINUB (R9)(R8*1), Y0, Y0
+	VPMINUB 32(R9)(R8*1), Y1, Y1
+	VPMINUB (R10)(R8*1), Y0, Y0
+	VPMINUB 32(R10)(R8*1), Y1, Y1
+	VPMINUB (R11)(R8*1), Y0, Y0
+	VPMINUB 32(R11)(R8*1), Y1, Y1
+	VPMINUB (CX)(R8*1), Y0, Y0
+	VPMINUB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -4935,18 +6671,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUB  (DX)(R8*1), Y0, Y0
@@ -4961,25 +6699,41 @@ sources7Step:
 	VPMINUB  32(R12)(R8*1), Y1, Y1
 	VPMINUB  (CX)(R8*1), Y0, Y0
 	VPMINUB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUB (DX)(R8*1), Y0, Y0
+	VPMINUB 32(DX)(R8*1), Y1, Y1
+	VPMINUB (R9)(R8*1), Y0, Y0
+	VPMINUB 32(R9)(R8*1), Y1, Y1
+	VPMINUB (R10)(R8*1), Y0, Y0
+	VPMINUB 32(R10)(R8*1), Y1, Y1
+	VPMINUB (R11)(R8*1), Y0, Y0
+	VPMINUB 32(R11)(R8*1), Y1, Y1
+	VPMINUB (R12)(R8*1), Y0, Y0
+	VPMINUB 32(R12)(R8*1), Y1, Y1
+	VPMINUB (CX)(R8*1), Y0, Y0
+	VPMINUB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -4996,17 +6750,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUB  (DX)(R8*1), Y0, Y0
@@ -5023,25 +6779,43 @@ sources8Step:
 	VPMINUB  32(R13)(R8*1), Y1, Y1
 	VPMINUB  (CX)(R8*1), Y0, Y0
 	VPMINUB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUB (DX)(R8*1), Y0, Y0
+	VPMINUB 32(DX)(R8*1), Y1, Y1
+	VPMINUB (R9)(R8*1), Y0, Y0
+	VPMINUB 32(R9)(R8*1), Y1, Y1
+	VPMINUB (R10)(R8*1), Y0, Y0
+	VPMINUB 32(R10)(R8*1), Y1, Y1
+	VPMINUB (R11)(R8*1), Y0, Y0
+	VPMINUB 32(R11)(R8*1), Y1, Y1
+	VPMINUB (R12)(R8*1), Y0, Y0
+	VPMINUB 32(R12)(R8*1), Y1, Y1
+	VPMINUB (R13)(R8*1), Y0, Y0
+	VPMINUB 32(R13)(R8*1), Y1, Y1
+	VPMINUB (CX)(R8*1), Y0, Y0
+	VPMINUB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5069,51 +6843,63 @@ end:
 // func avx2MinInt16(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MinInt16(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMINSW  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMINSW  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMINSW  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMINSW  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMINSW  (CX)(R8*1), Y0, Y0
-	VPMINSW  32(CX)(R8*1), Y1, Y1
-	VPMINSW  64(CX)(R8*1), Y2, Y2
-	VPMINSW  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSW (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMINSW 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMINSW 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMINSW 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5125,39 +6911,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSW  (DX)(R8*1), Y0, Y0
 	VPMINSW  32(DX)(R8*1), Y1, Y1
 	VPMINSW  (CX)(R8*1), Y0, Y0
 	VPMINSW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSW (DX)(R8*1), Y0, Y0
+	VPMINSW 32(DX)(R8*1), Y1, Y1
+	VPMINSW (CX)(R8*1), Y0, Y0
+	VPMINSW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5170,15 +6966,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSW  (DX)(R8*1), Y0, Y0
@@ -5187,25 +6985,35 @@ sources4Step:
 	VPMINSW  32(R9)(R8*1), Y1, Y1
 	VPMINSW  (CX)(R8*1), Y0, Y0
 	VPMINSW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSW (DX)(R8*1), Y0, Y0
+	VPMINSW 32(DX)(R8*1), Y1, Y1
+	VPMINSW (R9)(R8*1), Y0, Y0
+	VPMINSW 32(R9)(R8*1), Y1, Y1
+	VPMINSW (CX)(R8*1), Y0, Y0
+	VPMINSW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5219,16 +7027,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSW  (DX)(R8*1), Y0, Y0
@@ -5239,25 +7049,37 @@ sources5Step:
 	VPMINSW  32(R10)(R8*1), Y1, Y1
 	VPMINSW  (CX)(R8*1), Y0, Y0
 	VPMINSW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSW (DX)(R8*1), Y0, Y0
+	VPMINSW 32(DX)(R8*1), Y1, Y1
+	VPMINSW (R9)(R8*1), Y0, Y0
+	VPMINSW 32(R9)(R8*1), Y1, Y1
+	VPMINSW (R10)(R8*1), Y0, Y0
+	VPMINSW 32(R10)(R8*1), Y1, Y1
+	VPMINSW (CX)(R8*1), Y0, Y0
+	VPMINSW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5272,17 +7094,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSW  (DX)(R8*1), Y0, Y0
@@ -5295,25 +7119,39 @@ sources6Step:
 	VPMINSW  32(R11)(R8*1), Y1, Y1
 	VPMINSW  (CX)(R8*1), Y0, Y0
 	VPMINSW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSW (DX)(R8*1), Y0, Y0
+	VPMINSW 32(DX)(R8*1), Y1, Y1
+	VPMINSW (R9)(R8*1), Y0, Y0
+	VPMINSW 32(R9)(R8*1), Y1, Y1
+	VPMINSW (R10)(R8*1), Y0, Y0
+	VPMINSW 32(R10)(R8*1), Y1, Y1
+	VPMINSW (R11)(R8*1), Y0, Y0
+	VPMINSW 32(R11)(R8*1), Y1, Y1
+	VPMINSW (CX)(R8*1), Y0, Y0
+	VPMINSW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5329,18 +7167,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSW  (DX)(R8*1), Y0, Y0
@@ -5355,25 +7195,41 @@ sources7Step:
 	VPMINSW  32(R12)(R8*1), Y1, Y1
 	VPMINSW  (CX)(R8*1), Y0, Y0
 	VPMINSW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSW (DX)(R8*1), Y0, Y0
+	VPMINSW 32(DX)(R8*1), Y1, Y1
+	VPMINSW (R9)(R8*1), Y0, Y0
+	VPMINSW 32(R9)(R8*1), Y1, Y1
+	VPMINSW (R10)(R8*1), Y0, Y0
+	VPMINSW 32(R10)(R8*1), Y1, Y1
+	VPMINSW (R11)(R8*1), Y0, Y0
+	VPMINSW 32(R11)(R8*1), Y1, Y1
+	VPMINSW (R12)(R8*1), Y0, Y0
+	VPMINSW 32(R12)(R8*1), Y1, Y1
+	VPMINSW (CX)(R8*1), Y0, Y0
+	VPMINSW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5390,17 +7246,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSW  (DX)(R8*1), Y0, Y0
@@ -5417,25 +7275,43 @@ sources8Step:
 	VPMINSW  32(R13)(R8*1), Y1, Y1
 	VPMINSW  (CX)(R8*1), Y0, Y0
 	VPMINSW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSW (DX)(R8*1), Y0, Y0
+	VPMINSW 32(DX)(R8*1), Y1, Y1
+	VPMINSW (R9)(R8*1), Y0, Y0
+	VPMINSW 32(R9)(R8*1), Y1, Y1
+	VPMINSW (R10)(R8*1), Y0, Y0
+	VPMINSW 32(R10)(R8*1), Y1, Y1
+	VPMINSW (R11)(R8*1), Y0, Y0
+	VPMINSW 32(R11)(R8*1), Y1, Y1
+	VPMINSW (R12)(R8*1), Y0, Y0
+	VPMINSW 32(R12)(R8*1), Y1, Y1
+	VPMINSW (R13)(R8*1), Y0, Y0
+	VPMINSW 32(R13)(R8*1), Y1, Y1
+	VPMINSW (CX)(R8*1), Y0, Y0
+	VPMINSW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5463,51 +7339,63 @@ end:
 // func avx2MinUint16(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MinUint16(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMINUW  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMINUW  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMINUW  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMINUW  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMINUW  (CX)(R8*1), Y0, Y0
-	VPMINUW  32(CX)(R8*1), Y1, Y1
-	VPMINUW  64(CX)(R8*1), Y2, Y2
-	VPMINUW  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUW (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMINUW 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMINUW 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMINUW 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5519,39 +7407,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUW  (DX)(R8*1), Y0, Y0
 	VPMINUW  32(DX)(R8*1), Y1, Y1
 	VPMINUW  (CX)(R8*1), Y0, Y0
 	VPMINUW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUW (DX)(R8*1), Y0, Y0
+	VPMINUW 32(DX)(R8*1), Y1, Y1
+	VPMINUW (CX)(R8*1), Y0, Y0
+	VPMINUW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5564,15 +7462,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUW  (DX)(R8*1), Y0, Y0
@@ -5581,25 +7481,35 @@ sources4Step:
 	VPMINUW  32(R9)(R8*1), Y1, Y1
 	VPMINUW  (CX)(R8*1), Y0, Y0
 	VPMINUW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUW (DX)(R8*1), Y0, Y0
+	VPMINUW 32(DX)(R8*1), Y1, Y1
+	VPMINUW (R9)(R8*1), Y0, Y0
+	VPMINUW 32(R9)(R8*1), Y1, Y1
+	VPMINUW (CX)(R8*1), Y0, Y0
+	VPMINUW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5613,16 +7523,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUW  (DX)(R8*1), Y0, Y0
@@ -5633,25 +7545,37 @@ sources5Step:
 	VPMINUW  32(R10)(R8*1), Y1, Y1
 	VPMINUW  (CX)(R8*1), Y0, Y0
 	VPMINUW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUW (DX)(R8*1), Y0, Y0
+	VPMINUW 32(DX)(R8*1), Y1, Y1
+	VPMINUW (R9)(R8*1), Y0, Y0
+	VPMINUW 32(R9)(R8*1), Y1, Y1
+	VPMINUW (R10)(R8*1), Y0, Y0
+	VPMINUW 32(R10)(R8*1), Y1, Y1
+	VPMINUW (CX)(R8*1), Y0, Y0
+	VPMINUW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5666,17 +7590,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUW  (DX)(R8*1), Y0, Y0
@@ -5689,25 +7615,39 @@ sources6Step:
 	VPMINUW  32(R11)(R8*1), Y1, Y1
 	VPMINUW  (CX)(R8*1), Y0, Y0
 	VPMINUW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUW (DX)(R8*1), Y0, Y0
+	VPMINUW 32(DX)(R8*1), Y1, Y1
+	VPMINUW (R9)(R8*1), Y0, Y0
+	VPMINUW 32(R9)(R8*1), Y1, Y1
+	VPMINUW (R10)(R8*1), Y0, Y0
+	VPMINUW 32(R10)(R8*1), Y1, Y1
+	VPMINUW (R11)(R8*1), Y0, Y0
+	VPMINUW 32(R11)(R8*1), Y1, Y1
+	VPMINUW (CX)(R8*1), Y0, Y0
+	VPMINUW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5723,18 +7663,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUW  (DX)(R8*1), Y0, Y0
@@ -5749,25 +7691,41 @@ sources7Step:
 	VPMINUW  32(R12)(R8*1), Y1, Y1
 	VPMINUW  (CX)(R8*1), Y0, Y0
 	VPMINUW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUW (DX)(R8*1), Y0, Y0
+	VPMINUW 32(DX)(R8*1), Y1, Y1
+	VPMINUW (R9)(R8*1), Y0, Y0
+	VPMINUW 32(R9)(R8*1), Y1, Y1
+	VPMINUW (R10)(R8*1), Y0, Y0
+	VPMINUW 32(R10)(R8*1), Y1, Y1
+	VPMINUW (R11)(R8*1), Y0, Y0
+	VPMINUW 32(R11)(R8*1), Y1, Y1
+	VPMINUW (R12)(R8*1), Y0, Y0
+	VPMINUW 32(R12)(R8*1), Y1, Y1
+	VPMINUW (CX)(R8*1), Y0, Y0
+	VPMINUW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5784,17 +7742,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUW  (DX)(R8*1), Y0, Y0
@@ -5811,25 +7771,43 @@ sources8Step:
 	VPMINUW  32(R13)(R8*1), Y1, Y1
 	VPMINUW  (CX)(R8*1), Y0, Y0
 	VPMINUW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUW (DX)(R8*1), Y0, Y0
+	VPMINUW 32(DX)(R8*1), Y1, Y1
+	VPMINUW (R9)(R8*1), Y0, Y0
+	VPMINUW 32(R9)(R8*1), Y1, Y1
+	VPMINUW (R10)(R8*1), Y0, Y0
+	VPMINUW 32(R10)(R8*1), Y1, Y1
+	VPMINUW (R11)(R8*1), Y0, Y0
+	VPMINUW 32(R11)(R8*1), Y1, Y1
+	VPMINUW (R12)(R8*1), Y0, Y0
+	VPMINUW 32(R12)(R8*1), Y1, Y1
+	VPMINUW (R13)(R8*1), Y0, Y0
+	VPMINUW 32(R13)(R8*1), Y1, Y1
+	VPMINUW (CX)(R8*1), Y0, Y0
+	VPMINUW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5857,51 +7835,63 @@ end:
 // func avx2MinInt32(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MinInt32(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMINSD  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMINSD  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMINSD  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMINSD  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMINSD  (CX)(R8*1), Y0, Y0
-	VPMINSD  32(CX)(R8*1), Y1, Y1
-	VPMINSD  64(CX)(R8*1), Y2, Y2
-	VPMINSD  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINSD (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMINSD 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMINSD 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMINSD 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5913,39 +7903,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSD  (DX)(R8*1), Y0, Y0
 	VPMINSD  32(DX)(R8*1), Y1, Y1
 	VPMINSD  (CX)(R8*1), Y0, Y0
 	VPMINSD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSD (DX)(R8*1), Y0, Y0
+	VPMINSD 32(DX)(R8*1), Y1, Y1
+	VPMINSD (CX)(R8*1), Y0, Y0
+	VPMINSD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -5958,15 +7958,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSD  (DX)(R8*1), Y0, Y0
@@ -5975,25 +7977,35 @@ sources4Step:
 	VPMINSD  32(R9)(R8*1), Y1, Y1
 	VPMINSD  (CX)(R8*1), Y0, Y0
 	VPMINSD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSD (DX)(R8*1), Y0, Y0
+	VPMINSD 32(DX)(R8*1), Y1, Y1
+	VPMINSD (R9)(R8*1), Y0, Y0
+	VPMINSD 32(R9)(R8*1), Y1, Y1
+	VPMINSD (CX)(R8*1), Y0, Y0
+	VPMINSD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6007,16 +8019,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSD  (DX)(R8*1), Y0, Y0
@@ -6027,25 +8041,37 @@ sources5Step:
 	VPMINSD  32(R10)(R8*1), Y1, Y1
 	VPMINSD  (CX)(R8*1), Y0, Y0
 	VPMINSD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSD (DX)(R8*1), Y0, Y0
+	VPMINSD 32(DX)(R8*1), Y1, Y1
+	VPMINSD (R9)(R8*1), Y0, Y0
+	VPMINSD 32(R9)(R8*1), Y1, Y1
+	VPMINSD (R10)(R8*1), Y0, Y0
+	VPMINSD 32(R10)(R8*1), Y1, Y1
+	VPMINSD (CX)(R8*1), Y0, Y0
+	VPMINSD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6060,17 +8086,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSD  (DX)(R8*1), Y0, Y0
@@ -6083,25 +8111,39 @@ sources6Step:
 	VPMINSD  32(R11)(R8*1), Y1, Y1
 	VPMINSD  (CX)(R8*1), Y0, Y0
 	VPMINSD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSD (DX)(R8*1), Y0, Y0
+	VPMINSD 32(DX)(R8*1), Y1, Y1
+	VPMINSD (R9)(R8*1), Y0, Y0
+	VPMINSD 32(R9)(R8*1), Y1, Y1
+	VPMINSD (R10)(R8*1), Y0, Y0
+	VPMINSD 32(R10)(R8*1), Y1, Y1
+	VPMINSD (R11)(R8*1), Y0, Y0
+	VPMINSD 32(R11)(R8*1), Y1, Y1
+	VPMINSD (CX)(R8*1), Y0, Y0
+	VPMINSD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6117,18 +8159,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSD  (DX)(R8*1), Y0, Y0
@@ -6143,25 +8187,41 @@ sources7Step:
 	VPMINSD  32(R12)(R8*1), Y1, Y1
 	VPMINSD  (CX)(R8*1), Y0, Y0
 	VPMINSD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSD (DX)(R8*1), Y0, Y0
+	VPMINSD 32(DX)(R8*1), Y1, Y1
+	VPMINSD (R9)(R8*1), Y0, Y0
+	VPMINSD 32(R9)(R8*1), Y1, Y1
+	VPMINSD (R10)(R8*1), Y0, Y0
+	VPMINSD 32(R10)(R8*1), Y1, Y1
+	VPMINSD (R11)(R8*1), Y0, Y0
+	VPMINSD 32(R11)(R8*1), Y1, Y1
+	VPMINSD (R12)(R8*1), Y0, Y0
+	VPMINSD 32(R12)(R8*1), Y1, Y1
+	VPMINSD (CX)(R8*1), Y0, Y0
+	VPMINSD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6178,17 +8238,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINSD  (DX)(R8*1), Y0, Y0
@@ -6205,25 +8267,43 @@ sources8Step:
 	VPMINSD  32(R13)(R8*1), Y1, Y1
 	VPMINSD  (CX)(R8*1), Y0, Y0
 	VPMINSD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINSD (DX)(R8*1), Y0, Y0
+	VPMINSD 32(DX)(R8*1), Y1, Y1
+	VPMINSD (R9)(R8*1), Y0, Y0
+	VPMINSD 32(R9)(R8*1), Y1, Y1
+	VPMINSD (R10)(R8*1), Y0, Y0
+	VPMINSD 32(R10)(R8*1), Y1, Y1
+	VPMINSD (R11)(R8*1), Y0, Y0
+	VPMINSD 32(R11)(R8*1), Y1, Y1
+	VPMINSD (R12)(R8*1), Y0, Y0
+	VPMINSD 32(R12)(R8*1), Y1, Y1
+	VPMINSD (R13)(R8*1), Y0, Y0
+	VPMINSD 32(R13)(R8*1), Y1, Y1
+	VPMINSD (CX)(R8*1), Y0, Y0
+	VPMINSD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6251,51 +8331,63 @@ end:
 // func avx2MinUint32(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MinUint32(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMINUD  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMINUD  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMINUD  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMINUD  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMINUD  (CX)(R8*1), Y0, Y0
-	VPMINUD  32(CX)(R8*1), Y1, Y1
-	VPMINUD  64(CX)(R8*1), Y2, Y2
-	VPMINUD  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMINUD (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMINUD 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMINUD 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMINUD 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6307,39 +8399,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUD  (DX)(R8*1), Y0, Y0
 	VPMINUD  32(DX)(R8*1), Y1, Y1
 	VPMINUD  (CX)(R8*1), Y0, Y0
 	VPMINUD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUD (DX)(R8*1), Y0, Y0
+	VPMINUD 32(DX)(R8*1), Y1, Y1
+	VPMINUD (CX)(R8*1), Y0, Y0
+	VPMINUD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6352,15 +8454,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUD  (DX)(R8*1), Y0, Y0
@@ -6369,25 +8473,35 @@ sources4Step:
 	VPMINUD  32(R9)(R8*1), Y1, Y1
 	VPMINUD  (CX)(R8*1), Y0, Y0
 	VPMINUD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUD (DX)(R8*1), Y0, Y0
+	VPMINUD 32(DX)(R8*1), Y1, Y1
+	VPMINUD (R9)(R8*1), Y0, Y0
+	VPMINUD 32(R9)(R8*1), Y1, Y1
+	VPMINUD (CX)(R8*1), Y0, Y0
+	VPMINUD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6401,16 +8515,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUD  (DX)(R8*1), Y0, Y0
@@ -6421,25 +8537,37 @@ sources5Step:
 	VPMINUD  32(R10)(R8*1), Y1, Y1
 	VPMINUD  (CX)(R8*1), Y0, Y0
 	VPMINUD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUD (DX)(R8*1), Y0, Y0
+	VPMINUD 32(DX)(R8*1), Y1, Y1
+	VPMINUD (R9)(R8*1), Y0, Y0
+	VPMINUD 32(R9)(R8*1), Y1, Y1
+	VPMINUD (R10)(R8*1), Y0, Y0
+	VPMINUD 32(R10)(R8*1), Y1, Y1
+	VPMINUD (CX)(R8*1), Y0, Y0
+	VPMINUD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6454,17 +8582,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUD  (DX)(R8*1), Y0, Y0
@@ -6477,25 +8607,39 @@ sources6Step:
 	VPMINUD  32(R11)(R8*1), Y1, Y1
 	VPMINUD  (CX)(R8*1), Y0, Y0
 	VPMINUD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUD (DX)(R8*1), Y0, Y0
+	VPMINUD 32(DX)(R8*1), Y1, Y1
+	VPMINUD (R9)(R8*1), Y0, Y0
+	VPMINUD 32(R9)(R8*1), Y1, Y1
+	VPMINUD (R10)(R8*1), Y0, Y0
+	VPMINUD 32(R10)(R8*1), Y1, Y1
+	VPMINUD (R11)(R8*1), Y0, Y0
+	VPMINUD 32(R11)(R8*1), Y1, Y1
+	VPMINUD (CX)(R8*1), Y0, Y0
+	VPMINUD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6511,18 +8655,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUD  (DX)(R8*1), Y0, Y0
@@ -6537,25 +8683,41 @@ sources7Step:
 	VPMINUD  32(R12)(R8*1), Y1, Y1
 	VPMINUD  (CX)(R8*1), Y0, Y0
 	VPMINUD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUD (DX)(R8*1), Y0, Y0
+	VPMINUD 32(DX)(R8*1), Y1, Y1
+	VPMINUD (R9)(R8*1), Y0, Y0
+	VPMINUD 32(R9)(R8*1), Y1, Y1
+	VPMINUD (R10)(R8*1), Y0, Y0
+	VPMINUD 32(R10)(R8*1), Y1, Y1
+	VPMINUD (R11)(R8*1), Y0, Y0
+	VPMINUD 32(R11)(R8*1), Y1, Y1
+	VPMINUD (R12)(R8*1), Y0, Y0
+	VPMINUD 32(R12)(R8*1), Y1, Y1
+	VPMINUD (CX)(R8*1), Y0, Y0
+	VPMINUD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6572,17 +8734,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMINUD  (DX)(R8*1), Y0, Y0
@@ -6599,25 +8763,43 @@ sources8Step:
 	VPMINUD  32(R13)(R8*1), Y1, Y1
 	VPMINUD  (CX)(R8*1), Y0, Y0
 	VPMINUD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMINUD (DX)(R8*1), Y0, Y0
+	VPMINUD 32(DX)(R8*1), Y1, Y1
+	VPMINUD (R9)(R8*1), Y0, Y0
+	VPMINUD 32(R9)(R8*1), Y1, Y1
+	VPMINUD (R10)(R8*1), Y0, Y0
+	VPMINUD 32(R10)(R8*1), Y1, Y1
+	VPMINUD (R11)(R8*1), Y0, Y0
+	VPMINUD 32(R11)(R8*1), Y1, Y1
+	VPMINUD (R12)(R8*1), Y0, Y0
+	VPMINUD 32(R12)(R8*1), Y1, Y1
+	VPMINUD (R13)(R8*1), Y0, Y0
+	VPMINUD 32(R13)(R8*1), Y1, Y1
+	VPMINUD (CX)(R8*1), Y0, Y0
+	VPMINUD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6645,51 +8827,63 @@ end:
 // func avx2MaxInt8(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MaxInt8(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMAXSB  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMAXSB  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMAXSB  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMAXSB  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMAXSB  (CX)(R8*1), Y0, Y0
-	VPMAXSB  32(CX)(R8*1), Y1, Y1
-	VPMAXSB  64(CX)(R8*1), Y2, Y2
-	VPMAXSB  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMAXSB 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMAXSB 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMAXSB 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6701,39 +8895,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSB  (DX)(R8*1), Y0, Y0
 	VPMAXSB  32(DX)(R8*1), Y1, Y1
 	VPMAXSB  (CX)(R8*1), Y0, Y0
 	VPMAXSB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSB (DX)(R8*1), Y0, Y0
+	VPMAXSB 32(DX)(R8*1), Y1, Y1
+	VPMAXSB (CX)(R8*1), Y0, Y0
+	VPMAXSB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6746,15 +8950,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSB  (DX)(R8*1), Y0, Y0
@@ -6763,25 +8969,35 @@ sources4Step:
 	VPMAXSB  32(R9)(R8*1), Y1, Y1
 	VPMAXSB  (CX)(R8*1), Y0, Y0
 	VPMAXSB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSB (DX)(R8*1), Y0, Y0
+	VPMAXSB 32(DX)(R8*1), Y1, Y1
+	VPMAXSB (R9)(R8*1), Y0, Y0
+	VPMAXSB 32(R9)(R8*1), Y1, Y1
+	VPMAXSB (CX)(R8*1), Y0, Y0
+	VPMAXSB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6795,16 +9011,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSB  (DX)(R8*1), Y0, Y0
@@ -6815,25 +9033,37 @@ sources5Step:
 	VPMAXSB  32(R10)(R8*1), Y1, Y1
 	VPMAXSB  (CX)(R8*1), Y0, Y0
 	VPMAXSB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSB (DX)(R8*1), Y0, Y0
+	VPMAXSB 32(DX)(R8*1), Y1, Y1
+	VPMAXSB (R9)(R8*1), Y0, Y0
+	VPMAXSB 32(R9)(R8*1), Y1, Y1
+	VPMAXSB (R10)(R8*1), Y0, Y0
+	VPMAXSB 32(R10)(R8*1), Y1, Y1
+	VPMAXSB (CX)(R8*1), Y0, Y0
+	VPMAXSB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6848,17 +9078,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSB  (DX)(R8*1), Y0, Y0
@@ -6871,25 +9103,39 @@ sources6Step:
 	VPMAXSB  32(R11)(R8*1), Y1, Y1
 	VPMAXSB  (CX)(R8*1), Y0, Y0
 	VPMAXSB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSB (DX)(R8*1), Y0, Y0
+	VPMAXSB 32(DX)(R8*1), Y1, Y1
+	VPMAXSB (R9)(R8*1), Y0, Y0
+	VPMAXSB 32(R9)(R8*1), Y1, Y1
+	VPMAXSB (R10)(R8*1), Y0, Y0
+	VPMAXSB 32(R10)(R8*1), Y1, Y1
+	VPMAXSB (R11)(R8*1), Y0, Y0
+	VPMAXSB 32(R11)(R8*1), Y1, Y1
+	VPMAXSB (CX)(R8*1), Y0, Y0
+	VPMAXSB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6905,18 +9151,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSB  (DX)(R8*1), Y0, Y0
@@ -6931,25 +9179,41 @@ sources7Step:
 	VPMAXSB  32(R12)(R8*1), Y1, Y1
 	VPMAXSB  (CX)(R8*1), Y0, Y0
 	VPMAXSB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSB (DX)(R8*1), Y0, Y0
+	VPMAXSB 32(DX)(R8*1), Y1, Y1
+	VPMAXSB (R9)(R8*1), Y0, Y0
+	VPMAXSB 32(R9)(R8*1), Y1, Y1
+	VPMAXSB (R10)(R8*1), Y0, Y0
+	VPMAXSB 32(R10)(R8*1), Y1, Y1
+	VPMAXSB (R11)(R8*1), Y0, Y0
+	VPMAXSB 32(R11)(R8*1), Y1, Y1
+	VPMAXSB (R12)(R8*1), Y0, Y0
+	VPMAXSB 32(R12)(R8*1), Y1, Y1
+	VPMAXSB (CX)(R8*1), Y0, Y0
+	VPMAXSB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -6966,17 +9230,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSB  (DX)(R8*1), Y0, Y0
@@ -6993,25 +9259,43 @@ sources8Step:
 	VPMAXSB  32(R13)(R8*1), Y1, Y1
 	VPMAXSB  (CX)(R8*1), Y0, Y0
 	VPMAXSB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSB (DX)(R8*1), Y0, Y0
+	VPMAXSB 32(DX)(R8*1), Y1, Y1
+	VPMAXSB (R9)(R8*1), Y0, Y0
+	VPMAXSB 32(R9)(R8*1), Y1, Y1
+	VPMAXSB (R10)(R8*1), Y0, Y0
+	VPMAXSB 32(R10)(R8*1), Y1, Y1
+	VPMAXSB (R11)(R8*1), Y0, Y0
+	VPMAXSB 32(R11)(R8*1), Y1, Y1
+	VPMAXSB (R12)(R8*1), Y0, Y0
+	VPMAXSB 32(R12)(R8*1), Y1, Y1
+	VPMAXSB (R13)(R8*1), Y0, Y0
+	VPMAXSB 32(R13)(R8*1), Y1, Y1
+	VPMAXSB (CX)(R8*1), Y0, Y0
+	VPMAXSB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7039,51 +9323,63 @@ end:
 // func avx2MaxUint8(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MaxUint8(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMAXUB  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMAXUB  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMAXUB  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMAXUB  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMAXUB  (CX)(R8*1), Y0, Y0
-	VPMAXUB  32(CX)(R8*1), Y1, Y1
-	VPMAXUB  64(CX)(R8*1), Y2, Y2
-	VPMAXUB  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUB (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMAXUB 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMAXUB 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMAXUB 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7095,39 +9391,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUB  (DX)(R8*1), Y0, Y0
 	VPMAXUB  32(DX)(R8*1), Y1, Y1
 	VPMAXUB  (CX)(R8*1), Y0, Y0
 	VPMAXUB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUB (DX)(R8*1), Y0, Y0
+	VPMAXUB 32(DX)(R8*1), Y1, Y1
+	VPMAXUB (CX)(R8*1), Y0, Y0
+	VPMAXUB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7140,15 +9446,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUB  (DX)(R8*1), Y0, Y0
@@ -7157,25 +9465,35 @@ sources4Step:
 	VPMAXUB  32(R9)(R8*1), Y1, Y1
 	VPMAXUB  (CX)(R8*1), Y0, Y0
 	VPMAXUB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUB (DX)(R8*1), Y0, Y0
+	VPMAXUB 32(DX)(R8*1), Y1, Y1
+	VPMAXUB (R9)(R8*1), Y0, Y0
+	VPMAXUB 32(R9)(R8*1), Y1, Y1
+	VPMAXUB (CX)(R8*1), Y0, Y0
+	VPMAXUB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7189,16 +9507,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUB  (DX)(R8*1), Y0, Y0
@@ -7209,25 +9529,37 @@ sources5Step:
 	VPMAXUB  32(R10)(R8*1), Y1, Y1
 	VPMAXUB  (CX)(R8*1), Y0, Y0
 	VPMAXUB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUB (DX)(R8*1), Y0, Y0
+	VPMAXUB 32(DX)(R8*1), Y1, Y1
+	VPMAXUB (R9)(R8*1), Y0, Y0
+	VPMAXUB 32(R9)(R8*1), Y1, Y1
+	VPMAXUB (R10)(R8*1), Y0, Y0
+	VPMAXUB 32(R10)(R8*1), Y1, Y1
+	VPMAXUB (CX)(R8*1), Y0, Y0
+	VPMAXUB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7242,17 +9574,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUB  (DX)(R8*1), Y0, Y0
@@ -7265,25 +9599,39 @@ sources6Step:
 	VPMAXUB  32(R11)(R8*1), Y1, Y1
 	VPMAXUB  (CX)(R8*1), Y0, Y0
 	VPMAXUB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUB (DX)(R8*1), Y0, Y0
+	VPMAXUB 32(DX)(R8*1), Y1, Y1
+	VPMAXUB (R9)(R8*1), Y0, Y0
+	VPMAXUB 32(R9)(R8*1), Y1, Y1
+	VPMAXUB (R10)(R8*1), Y0, Y0
+	VPMAXUB 32(R10)(R8*1), Y1, Y1
+	VPMAXUB (R11)(R8*1), Y0, Y0
+	VPMAXUB 32(R11)(R8*1), Y1, Y1
+	VPMAXUB (CX)(R8*1), Y0, Y0
+	VPMAXUB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7299,18 +9647,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUB  (DX)(R8*1), Y0, Y0
@@ -7325,25 +9675,41 @@ sources7Step:
 	VPMAXUB  32(R12)(R8*1), Y1, Y1
 	VPMAXUB  (CX)(R8*1), Y0, Y0
 	VPMAXUB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUB (DX)(R8*1), Y0, Y0
+	VPMAXUB 32(DX)(R8*1), Y1, Y1
+	VPMAXUB (R9)(R8*1), Y0, Y0
+	VPMAXUB 32(R9)(R8*1), Y1, Y1
+	VPMAXUB (R10)(R8*1), Y0, Y0
+	VPMAXUB 32(R10)(R8*1), Y1, Y1
+	VPMAXUB (R11)(R8*1), Y0, Y0
+	VPMAXUB 32(R11)(R8*1), Y1, Y1
+	VPMAXUB (R12)(R8*1), Y0, Y0
+	VPMAXUB 32(R12)(R8*1), Y1, Y1
+	VPMAXUB (CX)(R8*1), Y0, Y0
+	VPMAXUB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7360,17 +9726,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUB  (DX)(R8*1), Y0, Y0
@@ -7387,25 +9755,43 @@ sources8Step:
 	VPMAXUB  32(R13)(R8*1), Y1, Y1
 	VPMAXUB  (CX)(R8*1), Y0, Y0
 	VPMAXUB  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUB (DX)(R8*1), Y0, Y0
+	VPMAXUB 32(DX)(R8*1), Y1, Y1
+	VPMAXUB (R9)(R8*1), Y0, Y0
+	VPMAXUB 32(R9)(R8*1), Y1, Y1
+	VPMAXUB (R10)(R8*1), Y0, Y0
+	VPMAXUB 32(R10)(R8*1), Y1, Y1
+	VPMAXUB (R11)(R8*1), Y0, Y0
+	VPMAXUB 32(R11)(R8*1), Y1, Y1
+	VPMAXUB (R12)(R8*1), Y0, Y0
+	VPMAXUB 32(R12)(R8*1), Y1, Y1
+	VPMAXUB (R13)(R8*1), Y0, Y0
+	VPMAXUB 32(R13)(R8*1), Y1, Y1
+	VPMAXUB (CX)(R8*1), Y0, Y0
+	VPMAXUB 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7433,51 +9819,63 @@ end:
 // func avx2MaxInt16(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MaxInt16(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMAXSW  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMAXSW  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMAXSW  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMAXSW  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMAXSW  (CX)(R8*1), Y0, Y0
-	VPMAXSW  32(CX)(R8*1), Y1, Y1
-	VPMAXSW  64(CX)(R8*1), Y2, Y2
-	VPMAXSW  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSW (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMAXSW 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMAXSW 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMAXSW 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7489,39 +9887,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSW  (DX)(R8*1), Y0, Y0
 	VPMAXSW  32(DX)(R8*1), Y1, Y1
 	VPMAXSW  (CX)(R8*1), Y0, Y0
 	VPMAXSW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSW (DX)(R8*1), Y0, Y0
+	VPMAXSW 32(DX)(R8*1), Y1, Y1
+	VPMAXSW (CX)(R8*1), Y0, Y0
+	VPMAXSW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7534,15 +9942,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSW  (DX)(R8*1), Y0, Y0
@@ -7551,25 +9961,35 @@ sources4Step:
 	VPMAXSW  32(R9)(R8*1), Y1, Y1
 	VPMAXSW  (CX)(R8*1), Y0, Y0
 	VPMAXSW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSW (DX)(R8*1), Y0, Y0
+	VPMAXSW 32(DX)(R8*1), Y1, Y1
+	VPMAXSW (R9)(R8*1), Y0, Y0
+	VPMAXSW 32(R9)(R8*1), Y1, Y1
+	VPMAXSW (CX)(R8*1), Y0, Y0
+	VPMAXSW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7583,16 +10003,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSW  (DX)(R8*1), Y0, Y0
@@ -7603,25 +10025,37 @@ sources5Step:
 	VPMAXSW  32(R10)(R8*1), Y1, Y1
 	VPMAXSW  (CX)(R8*1), Y0, Y0
 	VPMAXSW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSW (DX)(R8*1), Y0, Y0
+	VPMAXSW 32(DX)(R8*1), Y1, Y1
+	VPMAXSW (R9)(R8*1), Y0, Y0
+	VPMAXSW 32(R9)(R8*1), Y1, Y1
+	VPMAXSW (R10)(R8*1), Y0, Y0
+	VPMAXSW 32(R10)(R8*1), Y1, Y1
+	VPMAXSW (CX)(R8*1), Y0, Y0
+	VPMAXSW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7636,17 +10070,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSW  (DX)(R8*1), Y0, Y0
@@ -7659,25 +10095,39 @@ sources6Step:
 	VPMAXSW  32(R11)(R8*1), Y1, Y1
 	VPMAXSW  (CX)(R8*1), Y0, Y0
 	VPMAXSW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSW (DX)(R8*1), Y0, Y0
+	VPMAXSW 32(DX)(R8*1), Y1, Y1
+	VPMAXSW (R9)(R8*1), Y0, Y0
+	VPMAXSW 32(R9)(R8*1), Y1, Y1
+	VPMAXSW (R10)(R8*1), Y0, Y0
+	VPMAXSW 32(R10)(R8*1), Y1, Y1
+	VPMAXSW (R11)(R8*1), Y0, Y0
+	VPMAXSW 32(R11)(R8*1), Y1, Y1
+	VPMAXSW (CX)(R8*1), Y0, Y0
+	VPMAXSW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7693,18 +10143,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSW  (DX)(R8*1), Y0, Y0
@@ -7719,25 +10171,41 @@ sources7Step:
 	VPMAXSW  32(R12)(R8*1), Y1, Y1
 	VPMAXSW  (CX)(R8*1), Y0, Y0
 	VPMAXSW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSW (DX)(R8*1), Y0, Y0
+	VPMAXSW 32(DX)(R8*1), Y1, Y1
+	VPMAXSW (R9)(R8*1), Y0, Y0
+	VPMAXSW 32(R9)(R8*1), Y1, Y1
+	VPMAXSW (R10)(R8*1), Y0, Y0
+	VPMAXSW 32(R10)(R8*1), Y1, Y1
+	VPMAXSW (R11)(R8*1), Y0, Y0
+	VPMAXSW 32(R11)(R8*1), Y1, Y1
+	VPMAXSW (R12)(R8*1), Y0, Y0
+	VPMAXSW 32(R12)(R8*1), Y1, Y1
+	VPMAXSW (CX)(R8*1), Y0, Y0
+	VPMAXSW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7754,17 +10222,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSW  (DX)(R8*1), Y0, Y0
@@ -7781,25 +10251,43 @@ sources8Step:
 	VPMAXSW  32(R13)(R8*1), Y1, Y1
 	VPMAXSW  (CX)(R8*1), Y0, Y0
 	VPMAXSW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSW (DX)(R8*1), Y0, Y0
+	VPMAXSW 32(DX)(R8*1), Y1, Y1
+	VPMAXSW (R9)(R8*1), Y0, Y0
+	VPMAXSW 32(R9)(R8*1), Y1, Y1
+	VPMAXSW (R10)(R8*1), Y0, Y0
+	VPMAXSW 32(R10)(R8*1), Y1, Y1
+	VPMAXSW (R11)(R8*1), Y0, Y0
+	VPMAXSW 32(R11)(R8*1), Y1, Y1
+	VPMAXSW (R12)(R8*1), Y0, Y0
+	VPMAXSW 32(R12)(R8*1), Y1, Y1
+	VPMAXSW (R13)(R8*1), Y0, Y0
+	VPMAXSW 32(R13)(R8*1), Y1, Y1
+	VPMAXSW (CX)(R8*1), Y0, Y0
+	VPMAXSW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7827,51 +10315,63 @@ end:
 // func avx2MaxUint16(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MaxUint16(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMAXUW  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMAXUW  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMAXUW  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMAXUW  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMAXUW  (CX)(R8*1), Y0, Y0
-	VPMAXUW  32(CX)(R8*1), Y1, Y1
-	VPMAXUW  64(CX)(R8*1), Y2, Y2
-	VPMAXUW  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUW (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMAXUW 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMAXUW 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMAXUW 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7883,39 +10383,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUW  (DX)(R8*1), Y0, Y0
 	VPMAXUW  32(DX)(R8*1), Y1, Y1
 	VPMAXUW  (CX)(R8*1), Y0, Y0
 	VPMAXUW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUW (DX)(R8*1), Y0, Y0
+	VPMAXUW 32(DX)(R8*1), Y1, Y1
+	VPMAXUW (CX)(R8*1), Y0, Y0
+	VPMAXUW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7928,15 +10438,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUW  (DX)(R8*1), Y0, Y0
@@ -7945,25 +10457,35 @@ sources4Step:
 	VPMAXUW  32(R9)(R8*1), Y1, Y1
 	VPMAXUW  (CX)(R8*1), Y0, Y0
 	VPMAXUW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUW (DX)(R8*1), Y0, Y0
+	VPMAXUW 32(DX)(R8*1), Y1, Y1
+	VPMAXUW (R9)(R8*1), Y0, Y0
+	VPMAXUW 32(R9)(R8*1), Y1, Y1
+	VPMAXUW (CX)(R8*1), Y0, Y0
+	VPMAXUW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -7977,16 +10499,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUW  (DX)(R8*1), Y0, Y0
@@ -7997,25 +10521,37 @@ sources5Step:
 	VPMAXUW  32(R10)(R8*1), Y1, Y1
 	VPMAXUW  (CX)(R8*1), Y0, Y0
 	VPMAXUW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUW (DX)(R8*1), Y0, Y0
+	VPMAXUW 32(DX)(R8*1), Y1, Y1
+	VPMAXUW (R9)(R8*1), Y0, Y0
+	VPMAXUW 32(R9)(R8*1), Y1, Y1
+	VPMAXUW (R10)(R8*1), Y0, Y0
+	VPMAXUW 32(R10)(R8*1), Y1, Y1
+	VPMAXUW (CX)(R8*1), Y0, Y0
+	VPMAXUW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8030,17 +10566,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUW  (DX)(R8*1), Y0, Y0
@@ -8053,25 +10591,39 @@ sources6Step:
 	VPMAXUW  32(R11)(R8*1), Y1, Y1
 	VPMAXUW  (CX)(R8*1), Y0, Y0
 	VPMAXUW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUW (DX)(R8*1), Y0, Y0
+	VPMAXUW 32(DX)(R8*1), Y1, Y1
+	VPMAXUW (R9)(R8*1), Y0, Y0
+	VPMAXUW 32(R9)(R8*1), Y1, Y1
+	VPMAXUW (R10)(R8*1), Y0, Y0
+	VPMAXUW 32(R10)(R8*1), Y1, Y1
+	VPMAXUW (R11)(R8*1), Y0, Y0
+	VPMAXUW 32(R11)(R8*1), Y1, Y1
+	VPMAXUW (CX)(R8*1), Y0, Y0
+	VPMAXUW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8087,18 +10639,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUW  (DX)(R8*1), Y0, Y0
@@ -8113,25 +10667,41 @@ sources7Step:
 	VPMAXUW  32(R12)(R8*1), Y1, Y1
 	VPMAXUW  (CX)(R8*1), Y0, Y0
 	VPMAXUW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUW (DX)(R8*1), Y0, Y0
+	VPMAXUW 32(DX)(R8*1), Y1, Y1
+	VPMAXUW (R9)(R8*1), Y0, Y0
+	VPMAXUW 32(R9)(R8*1), Y1, Y1
+	VPMAXUW (R10)(R8*1), Y0, Y0
+	VPMAXUW 32(R10)(R8*1), Y1, Y1
+	VPMAXUW (R11)(R8*1), Y0, Y0
+	VPMAXUW 32(R11)(R8*1), Y1, Y1
+	VPMAXUW (R12)(R8*1), Y0, Y0
+	VPMAXUW 32(R12)(R8*1), Y1, Y1
+	VPMAXUW (CX)(R8*1), Y0, Y0
+	VPMAXUW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8148,17 +10718,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUW  (DX)(R8*1), Y0, Y0
@@ -8175,25 +10747,43 @@ sources8Step:
 	VPMAXUW  32(R13)(R8*1), Y1, Y1
 	VPMAXUW  (CX)(R8*1), Y0, Y0
 	VPMAXUW  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUW (DX)(R8*1), Y0, Y0
+	VPMAXUW 32(DX)(R8*1), Y1, Y1
+	VPMAXUW (R9)(R8*1), Y0, Y0
+	VPMAXUW 32(R9)(R8*1), Y1, Y1
+	VPMAXUW (R10)(R8*1), Y0, Y0
+	VPMAXUW 32(R10)(R8*1), Y1, Y1
+	VPMAXUW (R11)(R8*1), Y0, Y0
+	VPMAXUW 32(R11)(R8*1), Y1, Y1
+	VPMAXUW (R12)(R8*1), Y0, Y0
+	VPMAXUW 32(R12)(R8*1), Y1, Y1
+	VPMAXUW (R13)(R8*1), Y0, Y0
+	VPMAXUW 32(R13)(R8*1), Y1, Y1
+	VPMAXUW (CX)(R8*1), Y0, Y0
+	VPMAXUW 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8221,51 +10811,63 @@ end:
 // func avx2MaxInt32(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MaxInt32(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMAXSD  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMAXSD  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMAXSD  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMAXSD  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMAXSD  (CX)(R8*1), Y0, Y0
-	VPMAXSD  32(CX)(R8*1), Y1, Y1
-	VPMAXSD  64(CX)(R8*1), Y2, Y2
-	VPMAXSD  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXSD (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMAXSD 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMAXSD 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMAXSD 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8277,39 +10879,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSD  (DX)(R8*1), Y0, Y0
 	VPMAXSD  32(DX)(R8*1), Y1, Y1
 	VPMAXSD  (CX)(R8*1), Y0, Y0
 	VPMAXSD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSD (DX)(R8*1), Y0, Y0
+	VPMAXSD 32(DX)(R8*1), Y1, Y1
+	VPMAXSD (CX)(R8*1), Y0, Y0
+	VPMAXSD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8322,15 +10934,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSD  (DX)(R8*1), Y0, Y0
@@ -8339,25 +10953,35 @@ sources4Step:
 	VPMAXSD  32(R9)(R8*1), Y1, Y1
 	VPMAXSD  (CX)(R8*1), Y0, Y0
 	VPMAXSD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSD (DX)(R8*1), Y0, Y0
+	VPMAXSD 32(DX)(R8*1), Y1, Y1
+	VPMAXSD (R9)(R8*1), Y0, Y0
+	VPMAXSD 32(R9)(R8*1), Y1, Y1
+	VPMAXSD (CX)(R8*1), Y0, Y0
+	VPMAXSD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8371,16 +10995,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSD  (DX)(R8*1), Y0, Y0
@@ -8391,25 +11017,37 @@ sources5Step:
 	VPMAXSD  32(R10)(R8*1), Y1, Y1
 	VPMAXSD  (CX)(R8*1), Y0, Y0
 	VPMAXSD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSD (DX)(R8*1), Y0, Y0
+	VPMAXSD 32(DX)(R8*1), Y1, Y1
+	VPMAXSD (R9)(R8*1), Y0, Y0
+	VPMAXSD 32(R9)(R8*1), Y1, Y1
+	VPMAXSD (R10)(R8*1), Y0, Y0
+	VPMAXSD 32(R10)(R8*1), Y1, Y1
+	VPMAXSD (CX)(R8*1), Y0, Y0
+	VPMAXSD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8424,17 +11062,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSD  (DX)(R8*1), Y0, Y0
@@ -8447,25 +11087,39 @@ sources6Step:
 	VPMAXSD  32(R11)(R8*1), Y1, Y1
 	VPMAXSD  (CX)(R8*1), Y0, Y0
 	VPMAXSD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSD (DX)(R8*1), Y0, Y0
+	VPMAXSD 32(DX)(R8*1), Y1, Y1
+	VPMAXSD (R9)(R8*1), Y0, Y0
+	VPMAXSD 32(R9)(R8*1), Y1, Y1
+	VPMAXSD (R10)(R8*1), Y0, Y0
+	VPMAXSD 32(R10)(R8*1), Y1, Y1
+	VPMAXSD (R11)(R8*1), Y0, Y0
+	VPMAXSD 32(R11)(R8*1), Y1, Y1
+	VPMAXSD (CX)(R8*1), Y0, Y0
+	VPMAXSD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8481,18 +11135,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSD  (DX)(R8*1), Y0, Y0
@@ -8507,25 +11163,41 @@ sources7Step:
 	VPMAXSD  32(R12)(R8*1), Y1, Y1
 	VPMAXSD  (CX)(R8*1), Y0, Y0
 	VPMAXSD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSD (DX)(R8*1), Y0, Y0
+	VPMAXSD 32(DX)(R8*1), Y1, Y1
+	VPMAXSD (R9)(R8*1), Y0, Y0
+	VPMAXSD 32(R9)(R8*1), Y1, Y1
+	VPMAXSD (R10)(R8*1), Y0, Y0
+	VPMAXSD 32(R10)(R8*1), Y1, Y1
+	VPMAXSD (R11)(R8*1), Y0, Y0
+	VPMAXSD 32(R11)(R8*1), Y1, Y1
+	VPMAXSD (R12)(R8*1), Y0, Y0
+	VPMAXSD 32(R12)(R8*1), Y1, Y1
+	VPMAXSD (CX)(R8*1), Y0, Y0
+	VPMAXSD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8542,17 +11214,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXSD  (DX)(R8*1), Y0, Y0
@@ -8569,25 +11243,43 @@ sources8Step:
 	VPMAXSD  32(R13)(R8*1), Y1, Y1
 	VPMAXSD  (CX)(R8*1), Y0, Y0
 	VPMAXSD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXSD (DX)(R8*1), Y0, Y0
+	VPMAXSD 32(DX)(R8*1), Y1, Y1
+	VPMAXSD (R9)(R8*1), Y0, Y0
+	VPMAXSD 32(R9)(R8*1), Y1, Y1
+	VPMAXSD (R10)(R8*1), Y0, Y0
+	VPMAXSD 32(R10)(R8*1), Y1, Y1
+	VPMAXSD (R11)(R8*1), Y0, Y0
+	VPMAXSD 32(R11)(R8*1), Y1, Y1
+	VPMAXSD (R12)(R8*1), Y0, Y0
+	VPMAXSD 32(R12)(R8*1), Y1, Y1
+	VPMAXSD (R13)(R8*1), Y0, Y0
+	VPMAXSD 32(R13)(R8*1), Y1, Y1
+	VPMAXSD (CX)(R8*1), Y0, Y0
+	VPMAXSD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8615,51 +11307,63 @@ end:
 // func avx2MaxUint32(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MaxUint32(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VPMAXUD  (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VPMAXUD  32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VPMAXUD  64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VPMAXUD  96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VPMAXUD  (CX)(R8*1), Y0, Y0
-	VPMAXUD  32(CX)(R8*1), Y1, Y1
-	VPMAXUD  64(CX)(R8*1), Y2, Y2
-	VPMAXUD  96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VPMAXUD (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VPMAXUD 32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VPMAXUD 64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VPMAXUD 96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8671,39 +11375,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUD  (DX)(R8*1), Y0, Y0
 	VPMAXUD  32(DX)(R8*1), Y1, Y1
 	VPMAXUD  (CX)(R8*1), Y0, Y0
 	VPMAXUD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUD (DX)(R8*1), Y0, Y0
+	VPMAXUD 32(DX)(R8*1), Y1, Y1
+	VPMAXUD (CX)(R8*1), Y0, Y0
+	VPMAXUD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8716,15 +11430,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUD  (DX)(R8*1), Y0, Y0
@@ -8733,25 +11449,35 @@ sources4Step:
 	VPMAXUD  32(R9)(R8*1), Y1, Y1
 	VPMAXUD  (CX)(R8*1), Y0, Y0
 	VPMAXUD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUD (DX)(R8*1), Y0, Y0
+	VPMAXUD 32(DX)(R8*1), Y1, Y1
+	VPMAXUD (R9)(R8*1), Y0, Y0
+	VPMAXUD 32(R9)(R8*1), Y1, Y1
+	VPMAXUD (CX)(R8*1), Y0, Y0
+	VPMAXUD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8765,16 +11491,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUD  (DX)(R8*1), Y0, Y0
@@ -8785,25 +11513,37 @@ sources5Step:
 	VPMAXUD  32(R10)(R8*1), Y1, Y1
 	VPMAXUD  (CX)(R8*1), Y0, Y0
 	VPMAXUD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUD (DX)(R8*1), Y0, Y0
+	VPMAXUD 32(DX)(R8*1), Y1, Y1
+	VPMAXUD (R9)(R8*1), Y0, Y0
+	VPMAXUD 32(R9)(R8*1), Y1, Y1
+	VPMAXUD (R10)(R8*1), Y0, Y0
+	VPMAXUD 32(R10)(R8*1), Y1, Y1
+	VPMAXUD (CX)(R8*1), Y0, Y0
+	VPMAXUD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8818,17 +11558,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUD  (DX)(R8*1), Y0, Y0
@@ -8841,25 +11583,39 @@ sources6Step:
 	VPMAXUD  32(R11)(R8*1), Y1, Y1
 	VPMAXUD  (CX)(R8*1), Y0, Y0
 	VPMAXUD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUD (DX)(R8*1), Y0, Y0
+	VPMAXUD 32(DX)(R8*1), Y1, Y1
+	VPMAXUD (R9)(R8*1), Y0, Y0
+	VPMAXUD 32(R9)(R8*1), Y1, Y1
+	VPMAXUD (R10)(R8*1), Y0, Y0
+	VPMAXUD 32(R10)(R8*1), Y1, Y1
+	VPMAXUD (R11)(R8*1), Y0, Y0
+	VPMAXUD 32(R11)(R8*1), Y1, Y1
+	VPMAXUD (CX)(R8*1), Y0, Y0
+	VPMAXUD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8875,18 +11631,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUD  (DX)(R8*1), Y0, Y0
@@ -8901,25 +11659,41 @@ sources7Step:
 	VPMAXUD  32(R12)(R8*1), Y1, Y1
 	VPMAXUD  (CX)(R8*1), Y0, Y0
 	VPMAXUD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUD (DX)(R8*1), Y0, Y0
+	VPMAXUD 32(DX)(R8*1), Y1, Y1
+	VPMAXUD (R9)(R8*1), Y0, Y0
+	VPMAXUD 32(R9)(R8*1), Y1, Y1
+	VPMAXUD (R10)(R8*1), Y0, Y0
+	VPMAXUD 32(R10)(R8*1), Y1, Y1
+	VPMAXUD (R11)(R8*1), Y0, Y0
+	VPMAXUD 32(R11)(R8*1), Y1, Y1
+	VPMAXUD (R12)(R8*1), Y0, Y0
+	VPMAXUD 32(R12)(R8*1), Y1, Y1
+	VPMAXUD (CX)(R8*1), Y0, Y0
+	VPMAXUD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -8936,17 +11710,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VPMAXUD  (DX)(R8*1), Y0, Y0
@@ -8963,25 +11739,43 @@ sources8Step:
 	VPMAXUD  32(R13)(R8*1), Y1, Y1
 	VPMAXUD  (CX)(R8*1), Y0, Y0
 	VPMAXUD  32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VPMAXUD (DX)(R8*1), Y0, Y0
+	VPMAXUD 32(DX)(R8*1), Y1, Y1
+	VPMAXUD (R9)(R8*1), Y0, Y0
+	VPMAXUD 32(R9)(R8*1), Y1, Y1
+	VPMAXUD (R10)(R8*1), Y0, Y0
+	VPMAXUD 32(R10)(R8*1), Y1, Y1
+	VPMAXUD (R11)(R8*1), Y0, Y0
+	VPMAXUD 32(R11)(R8*1), Y1, Y1
+	VPMAXUD (R12)(R8*1), Y0, Y0
+	VPMAXUD 32(R12)(R8*1), Y1, Y1
+	VPMAXUD (R13)(R8*1), Y0, Y0
+	VPMAXUD 32(R13)(R8*1), Y1, Y1
+	VPMAXUD (CX)(R8*1), Y0, Y0
+	VPMAXUD 32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -9009,59 +11803,79 @@ end:
 // func avx2MinInt64(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MinInt64(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVDQU   32(DI)(R8*1), Y0
+	VMOVDQU   32(CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVNTDQ  Y0, 32(AX)(R8*1)
+	VMOVDQU   64(DI)(R8*1), Y0
+	VMOVDQU   64(CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVNTDQ  Y0, 64(AX)(R8*1)
+	VMOVDQU   96(DI)(R8*1), Y0
+	VMOVDQU   96(CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVNTDQ  Y0, 96(AX)(R8*1)
+	ADDQ      $0x00000080, R8
+	SUBQ      $0x00000080, BX
+	JGE       sources2Past
+	JMP       sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
 	VMOVDQU   (DI)(R8*1), Y0
-	VMOVDQU   32(DI)(R8*1), Y1
-	VMOVDQU   64(DI)(R8*1), Y2
-	VMOVDQU   96(DI)(R8*1), Y3
-	VMOVDQU   (CX)(R8*1), Y4
-	VPCMPGTQ  Y4, Y0, Y5
-	VPBLENDVB Y5, Y4, Y0, Y0
-	VMOVDQU   32(CX)(R8*1), Y4
-	VPCMPGTQ  Y4, Y1, Y5
-	VPBLENDVB Y5, Y4, Y1, Y1
-	VMOVDQU   64(CX)(R8*1), Y4
-	VPCMPGTQ  Y4, Y2, Y5
-	VPBLENDVB Y5, Y4, Y2, Y2
-	VMOVDQU   96(CX)(R8*1), Y4
-	VPCMPGTQ  Y4, Y3, Y5
-	VPBLENDVB Y5, Y4, Y3, Y3
-	TESTQ     SI, SI
-	JEQ       nearstored4of2
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	VMOVNTDQ  Y2, 64(AX)(R8*1)
-	VMOVNTDQ  Y3, 96(AX)(R8*1)
-	JMP       stored4of2
-
-nearstored4of2:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   32(DI)(R8*1), Y0
+	VMOVDQU   32(CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, 32(AX)(R8*1)
+	VMOVDQU   64(DI)(R8*1), Y0
+	VMOVDQU   64(CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, 64(AX)(R8*1)
+	VMOVDQU   96(DI)(R8*1), Y0
+	VMOVDQU   96(CX)(R8*1), Y1
+	VPCMPGTQ  Y1, Y0, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, 96(AX)(R8*1)
+	ADDQ      $0x00000080, R8
+	SUBQ      $0x00000080, BX
+	JGE       sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -9075,11 +11889,39 @@ sources2One:
 	JMP       done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
+
+sources3Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources3Past
+	JMP       sources3Rest
+
+sources3Near:
+	SUBQ $0x00000040, BX
 	JLT  sources3Rest
 
 sources3Step:
@@ -9097,25 +11939,15 @@ sources3Step:
 	VMOVDQU   32(CX)(R8*1), Y2
 	VPCMPGTQ  Y2, Y1, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	TESTQ     SI, SI
-	JEQ       nearstored2of3
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	JMP       stored2of3
-
-nearstored2of3:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -9132,12 +11964,46 @@ sources3One:
 	JMP       done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
+
+sources4Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources4Past
+	JMP       sources4Rest
+
+sources4Near:
+	SUBQ $0x00000040, BX
 	JLT  sources4Rest
 
 sources4Step:
@@ -9161,25 +12027,15 @@ sources4Step:
 	VMOVDQU   32(CX)(R8*1), Y2
 	VPCMPGTQ  Y2, Y1, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	TESTQ     SI, SI
-	JEQ       nearstored2of4
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	JMP       stored2of4
-
-nearstored2of4:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -9199,13 +12055,53 @@ sources4One:
 	JMP       done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
+
+sources5Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources5Past
+	JMP       sources5Rest
+
+sources5Near:
+	SUBQ $0x00000040, BX
 	JLT  sources5Rest
 
 sources5Step:
@@ -9235,25 +12131,15 @@ sources5Step:
 	VMOVDQU   32(CX)(R8*1), Y2
 	VPCMPGTQ  Y2, Y1, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	TESTQ     SI, SI
-	JEQ       nearstored2of5
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	JMP       stored2of5
-
-nearstored2of5:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -9276,14 +12162,60 @@ sources5One:
 	JMP       done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
+
+sources6Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R11)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R11)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources6Past
+	JMP       sources6Rest
+
+sources6Near:
+	SUBQ $0x00000040, BX
 	JLT  sources6Rest
 
 sources6Step:
@@ -9319,25 +12251,15 @@ sources6Step:
 	VMOVDQU   32(CX)(R8*1), Y2
 	VPCMPGTQ  Y2, Y1, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	TESTQ     SI, SI
-	JEQ       nearstored2of6
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	JMP       stored2of6
-
-nearstored2of6:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -9363,15 +12285,67 @@ sources6One:
 	JMP       done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
+
+sources7Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R11)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R11)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R12)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R12)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources7Past
+	JMP       sources7Rest
+
+sources7Near:
+	SUBQ $0x00000040, BX
 	JLT  sources7Rest
 
 sources7Step:
@@ -9413,25 +12387,15 @@ sources7Step:
 	VMOVDQU   32(CX)(R8*1), Y2
 	VPCMPGTQ  Y2, Y1, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	TESTQ     SI, SI
-	JEQ       nearstored2of7
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	JMP       stored2of7
-
-nearstored2of7:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -9460,14 +12424,72 @@ sources7One:
 	JMP       done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
+
+sources8Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R11)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R11)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R12)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R12)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R13)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R13)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources8Past
+	JMP       sources8Rest
+
+sources8Near:
+	SUBQ $0x00000040, BX
 	JLT  sources8Rest
 
 sources8Step:
@@ -9515,25 +12537,15 @@ sources8Step:
 	VMOVDQU   32(CX)(R8*1), Y2
 	VPCMPGTQ  Y2, Y1, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	TESTQ     SI, SI
-	JEQ       nearstored2of8
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	JMP       stored2of8
-
-nearstored2of8:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -9587,53 +12599,77 @@ TEXT ·avx2MinUint64(SB), NOSPLIT, $0-40
 	CMPQ     DX, $0x02
 	JNE      not2
 	MOVQ     8(CX), CX
-	CMPQ     BX, $0x00000080
+	TESTQ    SI, SI
+	JEQ      sources2Near
+	SUBQ     $0x00000080, BX
 	JLT      sources2Rest
+
+sources2Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     32(DI)(R8*1), Y0, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	VPXOR     64(DI)(R8*1), Y0, Y1
+	VPXOR     64(CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, 64(AX)(R8*1)
+	VPXOR     96(DI)(R8*1), Y0, Y1
+	VPXOR     96(CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, 96(AX)(R8*1)
+	ADDQ      $0x00000080, R8
+	SUBQ      $0x00000080, BX
+	JGE       sources2Past
+	JMP       sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
+	JLT  sources2Rest
 
 sources2Step:
 	VPXOR     (DI)(R8*1), Y0, Y1
-	VPXOR     32(DI)(R8*1), Y0, Y2
-	VPXOR     64(DI)(R8*1), Y0, Y3
-	VPXOR     96(DI)(R8*1), Y0, Y4
-	VPXOR     (CX)(R8*1), Y0, Y5
-	VPCMPGTQ  Y5, Y1, Y6
-	VPBLENDVB Y6, Y5, Y1, Y1
-	VPXOR     32(CX)(R8*1), Y0, Y5
-	VPCMPGTQ  Y5, Y2, Y6
-	VPBLENDVB Y6, Y5, Y2, Y2
-	VPXOR     64(CX)(R8*1), Y0, Y5
-	VPCMPGTQ  Y5, Y3, Y6
-	VPBLENDVB Y6, Y5, Y3, Y3
-	VPXOR     96(CX)(R8*1), Y0, Y5
-	VPCMPGTQ  Y5, Y4, Y6
-	VPBLENDVB Y6, Y5, Y4, Y4
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
 	VPXOR     Y0, Y1, Y1
-	VPXOR     Y0, Y2, Y2
-	VPXOR     Y0, Y3, Y3
-	VPXOR     Y0, Y4, Y4
-	TESTQ     SI, SI
-	JEQ       nearstored4of2
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	VMOVNTDQ  Y3, 64(AX)(R8*1)
-	VMOVNTDQ  Y4, 96(AX)(R8*1)
-	JMP       stored4of2
-
-nearstored4of2:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-	VMOVDQU Y3, 64(AX)(R8*1)
-	VMOVDQU Y4, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU   Y1, (AX)(R8*1)
+	VPXOR     32(DI)(R8*1), Y0, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	VPXOR     64(DI)(R8*1), Y0, Y1
+	VPXOR     64(CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, 64(AX)(R8*1)
+	VPXOR     96(DI)(R8*1), Y0, Y1
+	VPXOR     96(CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y2, Y1, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, 96(AX)(R8*1)
+	ADDQ      $0x00000080, R8
+	SUBQ      $0x00000080, BX
+	JGE       sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -9648,11 +12684,41 @@ sources2One:
 	JMP       done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
+
+sources3Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     Y0, Y2, Y2
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources3Past
+	JMP       sources3Rest
+
+sources3Near:
+	SUBQ $0x00000040, BX
 	JLT  sources3Rest
 
 sources3Step:
@@ -9671,26 +12737,16 @@ sources3Step:
 	VPCMPGTQ  Y3, Y2, Y4
 	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	TESTQ     SI, SI
-	JEQ       nearstored2of3
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	JMP       stored2of3
-
-nearstored2of3:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	VMOVDQU   Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -9708,12 +12764,48 @@ sources3One:
 	JMP       done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
+
+sources4Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     Y0, Y2, Y2
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources4Past
+	JMP       sources4Rest
+
+sources4Near:
+	SUBQ $0x00000040, BX
 	JLT  sources4Rest
 
 sources4Step:
@@ -9738,26 +12830,16 @@ sources4Step:
 	VPCMPGTQ  Y3, Y2, Y4
 	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	TESTQ     SI, SI
-	JEQ       nearstored2of4
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	JMP       stored2of4
-
-nearstored2of4:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	VMOVDQU   Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -9778,13 +12860,55 @@ sources4One:
 	JMP       done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
+
+sources5Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     Y0, Y2, Y2
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources5Past
+	JMP       sources5Rest
+
+sources5Near:
+	SUBQ $0x00000040, BX
 	JLT  sources5Rest
 
 sources5Step:
@@ -9815,26 +12939,16 @@ sources5Step:
 	VPCMPGTQ  Y3, Y2, Y4
 	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	TESTQ     SI, SI
-	JEQ       nearstored2of5
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	JMP       stored2of5
-
-nearstored2of5:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	VMOVDQU   Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -9858,14 +12972,62 @@ sources5One:
 	JMP       done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
+
+sources6Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     Y0, Y2, Y2
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources6Past
+	JMP       sources6Rest
+
+sources6Near:
+	SUBQ $0x00000040, BX
 	JLT  sources6Rest
 
 sources6Step:
@@ -9902,26 +13064,16 @@ sources6Step:
 	VPCMPGTQ  Y3, Y2, Y4
 	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	TESTQ     SI, SI
-	JEQ       nearstored2of6
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	JMP       stored2of6
-
-nearstored2of6:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	VMOVDQU   Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -9948,15 +13100,69 @@ sources6One:
 	JMP       done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
+
+sources7Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     Y0, Y2, Y2
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources7Past
+	JMP       sources7Rest
+
+sources7Near:
+	SUBQ $0x00000040, BX
 	JLT  sources7Rest
 
 sources7Step:
@@ -9999,26 +13205,16 @@ sources7Step:
 	VPCMPGTQ  Y3, Y2, Y4
 	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	TESTQ     SI, SI
-	JEQ       nearstored2of7
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	JMP       stored2of7
-
-nearstored2of7:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	VMOVDQU   Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -10048,14 +13244,74 @@ sources7One:
 	JMP       done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
+
+sources8Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R13)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R13)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y3, Y2, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     Y0, Y2, Y2
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources8Past
+	JMP       sources8Rest
+
+sources8Near:
+	SUBQ $0x00000040, BX
 	JLT  sources8Rest
 
 sources8Step:
@@ -10104,26 +13360,16 @@ sources8Step:
 	VPCMPGTQ  Y3, Y2, Y4
 	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	TESTQ     SI, SI
-	JEQ       nearstored2of8
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	JMP       stored2of8
-
-nearstored2of8:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	VMOVDQU   Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -10166,59 +13412,79 @@ end:
 // func avx2MaxInt64(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·avx2MaxInt64(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVDQU   32(DI)(R8*1), Y0
+	VMOVDQU   32(CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVNTDQ  Y0, 32(AX)(R8*1)
+	VMOVDQU   64(DI)(R8*1), Y0
+	VMOVDQU   64(CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVNTDQ  Y0, 64(AX)(R8*1)
+	VMOVDQU   96(DI)(R8*1), Y0
+	VMOVDQU   96(CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVNTDQ  Y0, 96(AX)(R8*1)
+	ADDQ      $0x00000080, R8
+	SUBQ      $0x00000080, BX
+	JGE       sources2Past
+	JMP       sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
 	VMOVDQU   (DI)(R8*1), Y0
-	VMOVDQU   32(DI)(R8*1), Y1
-	VMOVDQU   64(DI)(R8*1), Y2
-	VMOVDQU   96(DI)(R8*1), Y3
-	VMOVDQU   (CX)(R8*1), Y4
-	VPCMPGTQ  Y0, Y4, Y5
-	VPBLENDVB Y5, Y4, Y0, Y0
-	VMOVDQU   32(CX)(R8*1), Y4
-	VPCMPGTQ  Y1, Y4, Y5
-	VPBLENDVB Y5, Y4, Y1, Y1
-	VMOVDQU   64(CX)(R8*1), Y4
-	VPCMPGTQ  Y2, Y4, Y5
-	VPBLENDVB Y5, Y4, Y2, Y2
-	VMOVDQU   96(CX)(R8*1), Y4
-	VPCMPGTQ  Y3, Y4, Y5
-	VPBLENDVB Y5, Y4, Y3, Y3
-	TESTQ     SI, SI
-	JEQ       nearstored4of2
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	VMOVNTDQ  Y2, 64(AX)(R8*1)
-	VMOVNTDQ  Y3, 96(AX)(R8*1)
-	JMP       stored4of2
-
-nearstored4of2:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU   (CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   32(DI)(R8*1), Y0
+	VMOVDQU   32(CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, 32(AX)(R8*1)
+	VMOVDQU   64(DI)(R8*1), Y0
+	VMOVDQU   64(CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, 64(AX)(R8*1)
+	VMOVDQU   96(DI)(R8*1), Y0
+	VMOVDQU   96(CX)(R8*1), Y1
+	VPCMPGTQ  Y0, Y1, Y2
+	VPBLENDVB Y2, Y1, Y0, Y0
+	VMOVDQU   Y0, 96(AX)(R8*1)
+	ADDQ      $0x00000080, R8
+	SUBQ      $0x00000080, BX
+	JGE       sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -10232,11 +13498,39 @@ sources2One:
 	JMP       done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
+
+sources3Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources3Past
+	JMP       sources3Rest
+
+sources3Near:
+	SUBQ $0x00000040, BX
 	JLT  sources3Rest
 
 sources3Step:
@@ -10254,25 +13548,15 @@ sources3Step:
 	VMOVDQU   32(CX)(R8*1), Y2
 	VPCMPGTQ  Y1, Y2, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	TESTQ     SI, SI
-	JEQ       nearstored2of3
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	JMP       stored2of3
-
-nearstored2of3:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -10289,12 +13573,46 @@ sources3One:
 	JMP       done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
+
+sources4Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources4Past
+	JMP       sources4Rest
+
+sources4Near:
+	SUBQ $0x00000040, BX
 	JLT  sources4Rest
 
 sources4Step:
@@ -10318,25 +13636,15 @@ sources4Step:
 	VMOVDQU   32(CX)(R8*1), Y2
 	VPCMPGTQ  Y1, Y2, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	TESTQ     SI, SI
-	JEQ       nearstored2of4
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	JMP       stored2of4
-
-nearstored2of4:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -10356,13 +13664,53 @@ sources4One:
 	JMP       done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
+
+sources5Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources5Past
+	JMP       sources5Rest
+
+sources5Near:
+	SUBQ $0x00000040, BX
 	JLT  sources5Rest
 
 sources5Step:
@@ -10392,25 +13740,15 @@ sources5Step:
 	VMOVDQU   32(CX)(R8*1), Y2
 	VPCMPGTQ  Y1, Y2, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	TESTQ     SI, SI
-	JEQ       nearstored2of5
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	JMP       stored2of5
-
-nearstored2of5:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -10433,14 +13771,60 @@ sources5One:
 	JMP       done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
+
+sources6Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R11)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R11)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources6Past
+	JMP       sources6Rest
+
+sources6Near:
+	SUBQ $0x00000040, BX
 	JLT  sources6Rest
 
 sources6Step:
@@ -10476,25 +13860,15 @@ sources6Step:
 	VMOVDQU   32(CX)(R8*1), Y2
 	VPCMPGTQ  Y1, Y2, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	TESTQ     SI, SI
-	JEQ       nearstored2of6
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	JMP       stored2of6
-
-nearstored2of6:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -10520,15 +13894,67 @@ sources6One:
 	JMP       done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
+
+sources7Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R11)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R11)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R12)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R12)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources7Past
+	JMP       sources7Rest
+
+sources7Near:
+	SUBQ $0x00000040, BX
 	JLT  sources7Rest
 
 sources7Step:
@@ -10570,25 +13996,15 @@ sources7Step:
 	VMOVDQU   32(CX)(R8*1), Y2
 	VPCMPGTQ  Y1, Y2, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	TESTQ     SI, SI
-	JEQ       nearstored2of7
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	JMP       stored2of7
-
-nearstored2of7:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -10617,14 +14033,72 @@ sources7One:
 	JMP       done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
+
+sources8Past:
+	VMOVDQU   (DI)(R8*1), Y0
+	VMOVDQU   32(DI)(R8*1), Y1
+	VMOVDQU   (DX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(DX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R9)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R9)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R10)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R10)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R11)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R11)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R12)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R12)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (R13)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(R13)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVDQU   (CX)(R8*1), Y2
+	VPCMPGTQ  Y0, Y2, Y3
+	VPBLENDVB Y3, Y2, Y0, Y0
+	VMOVDQU   32(CX)(R8*1), Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VMOVNTDQ  Y0, (AX)(R8*1)
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources8Past
+	JMP       sources8Rest
+
+sources8Near:
+	SUBQ $0x00000040, BX
 	JLT  sources8Rest
 
 sources8Step:
@@ -10672,25 +14146,15 @@ sources8Step:
 	VMOVDQU   32(CX)(R8*1), Y2
 	VPCMPGTQ  Y1, Y2, Y3
 	VPBLENDVB Y3, Y2, Y1, Y1
-	TESTQ     SI, SI
-	JEQ       nearstored2of8
-	VMOVNTDQ  Y0, (AX)(R8*1)
-	VMOVNTDQ  Y1, 32(AX)(R8*1)
-	JMP       stored2of8
-
-nearstored2of8:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	VMOVDQU   Y0, (AX)(R8*1)
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU   (DI)(R8*1), Y0
@@ -10744,53 +14208,77 @@ TEXT ·avx2MaxUint64(SB), NOSPLIT, $0-40
 	CMPQ     DX, $0x02
 	JNE      not2
 	MOVQ     8(CX), CX
-	CMPQ     BX, $0x00000080
+	TESTQ    SI, SI
+	JEQ      sources2Near
+	SUBQ     $0x00000080, BX
 	JLT      sources2Rest
+
+sources2Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     32(DI)(R8*1), Y0, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, 32(AX)(R8*1)
+	VPXOR     64(DI)(R8*1), Y0, Y1
+	VPXOR     64(CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, 64(AX)(R8*1)
+	VPXOR     96(DI)(R8*1), Y0, Y1
+	VPXOR     96(CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, 96(AX)(R8*1)
+	ADDQ      $0x00000080, R8
+	SUBQ      $0x00000080, BX
+	JGE       sources2Past
+	JMP       sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
+	JLT  sources2Rest
 
 sources2Step:
 	VPXOR     (DI)(R8*1), Y0, Y1
-	VPXOR     32(DI)(R8*1), Y0, Y2
-	VPXOR     64(DI)(R8*1), Y0, Y3
-	VPXOR     96(DI)(R8*1), Y0, Y4
-	VPXOR     (CX)(R8*1), Y0, Y5
-	VPCMPGTQ  Y1, Y5, Y6
-	VPBLENDVB Y6, Y5, Y1, Y1
-	VPXOR     32(CX)(R8*1), Y0, Y5
-	VPCMPGTQ  Y2, Y5, Y6
-	VPBLENDVB Y6, Y5, Y2, Y2
-	VPXOR     64(CX)(R8*1), Y0, Y5
-	VPCMPGTQ  Y3, Y5, Y6
-	VPBLENDVB Y6, Y5, Y3, Y3
-	VPXOR     96(CX)(R8*1), Y0, Y5
-	VPCMPGTQ  Y4, Y5, Y6
-	VPBLENDVB Y6, Y5, Y4, Y4
+	VPXOR     (CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
 	VPXOR     Y0, Y1, Y1
-	VPXOR     Y0, Y2, Y2
-	VPXOR     Y0, Y3, Y3
-	VPXOR     Y0, Y4, Y4
-	TESTQ     SI, SI
-	JEQ       nearstored4of2
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	VMOVNTDQ  Y3, 64(AX)(R8*1)
-	VMOVNTDQ  Y4, 96(AX)(R8*1)
-	JMP       stored4of2
-
-nearstored4of2:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-	VMOVDQU Y3, 64(AX)(R8*1)
-	VMOVDQU Y4, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU   Y1, (AX)(R8*1)
+	VPXOR     32(DI)(R8*1), Y0, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, 32(AX)(R8*1)
+	VPXOR     64(DI)(R8*1), Y0, Y1
+	VPXOR     64(CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, 64(AX)(R8*1)
+	VPXOR     96(DI)(R8*1), Y0, Y1
+	VPXOR     96(CX)(R8*1), Y0, Y2
+	VPCMPGTQ  Y1, Y2, Y3
+	VPBLENDVB Y3, Y2, Y1, Y1
+	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, 96(AX)(R8*1)
+	ADDQ      $0x00000080, R8
+	SUBQ      $0x00000080, BX
+	JGE       sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -10805,11 +14293,41 @@ sources2One:
 	JMP       done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
+
+sources3Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     Y0, Y2, Y2
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources3Past
+	JMP       sources3Rest
+
+sources3Near:
+	SUBQ $0x00000040, BX
 	JLT  sources3Rest
 
 sources3Step:
@@ -10828,26 +14346,16 @@ sources3Step:
 	VPCMPGTQ  Y2, Y3, Y4
 	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	TESTQ     SI, SI
-	JEQ       nearstored2of3
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	JMP       stored2of3
-
-nearstored2of3:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	VMOVDQU   Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -10865,12 +14373,48 @@ sources3One:
 	JMP       done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
+
+sources4Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     Y0, Y2, Y2
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources4Past
+	JMP       sources4Rest
+
+sources4Near:
+	SUBQ $0x00000040, BX
 	JLT  sources4Rest
 
 sources4Step:
@@ -10895,26 +14439,16 @@ sources4Step:
 	VPCMPGTQ  Y2, Y3, Y4
 	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	TESTQ     SI, SI
-	JEQ       nearstored2of4
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	JMP       stored2of4
-
-nearstored2of4:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	VMOVDQU   Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -10935,13 +14469,55 @@ sources4One:
 	JMP       done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
+
+sources5Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     Y0, Y2, Y2
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources5Past
+	JMP       sources5Rest
+
+sources5Near:
+	SUBQ $0x00000040, BX
 	JLT  sources5Rest
 
 sources5Step:
@@ -10972,26 +14548,16 @@ sources5Step:
 	VPCMPGTQ  Y2, Y3, Y4
 	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	TESTQ     SI, SI
-	JEQ       nearstored2of5
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	JMP       stored2of5
-
-nearstored2of5:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	VMOVDQU   Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -11015,14 +14581,62 @@ sources5One:
 	JMP       done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
+
+sources6Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     Y0, Y2, Y2
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources6Past
+	JMP       sources6Rest
+
+sources6Near:
+	SUBQ $0x00000040, BX
 	JLT  sources6Rest
 
 sources6Step:
@@ -11059,26 +14673,16 @@ sources6Step:
 	VPCMPGTQ  Y2, Y3, Y4
 	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	TESTQ     SI, SI
-	JEQ       nearstored2of6
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	JMP       stored2of6
-
-nearstored2of6:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	VMOVDQU   Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -11105,15 +14709,69 @@ sources6One:
 	JMP       done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
+
+sources7Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     Y0, Y2, Y2
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources7Past
+	JMP       sources7Rest
+
+sources7Near:
+	SUBQ $0x00000040, BX
 	JLT  sources7Rest
 
 sources7Step:
@@ -11156,26 +14814,16 @@ sources7Step:
 	VPCMPGTQ  Y2, Y3, Y4
 	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	TESTQ     SI, SI
-	JEQ       nearstored2of7
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	JMP       stored2of7
-
-nearstored2of7:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	VMOVDQU   Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -11205,14 +14853,74 @@ sources7One:
 	JMP       done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
+
+sources8Past:
+	VPXOR     (DI)(R8*1), Y0, Y1
+	VPXOR     32(DI)(R8*1), Y0, Y2
+	VPXOR     (DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(DX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R9)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R10)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R11)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R12)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (R13)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(R13)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     (CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y1, Y3, Y4
+	VPBLENDVB Y4, Y3, Y1, Y1
+	VPXOR     32(CX)(R8*1), Y0, Y3
+	VPCMPGTQ  Y2, Y3, Y4
+	VPBLENDVB Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VMOVNTDQ  Y1, (AX)(R8*1)
+	VPXOR     Y0, Y2, Y2
+	VMOVNTDQ  Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources8Past
+	JMP       sources8Rest
+
+sources8Near:
+	SUBQ $0x00000040, BX
 	JLT  sources8Rest
 
 sources8Step:
@@ -11261,26 +14969,16 @@ sources8Step:
 	VPCMPGTQ  Y2, Y3, Y4
 	VPBLENDVB Y4, Y3, Y2, Y2
 	VPXOR     Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*1)
 	VPXOR     Y0, Y2, Y2
-	TESTQ     SI, SI
-	JEQ       nearstored2of8
-	VMOVNTDQ  Y1, (AX)(R8*1)
-	VMOVNTDQ  Y2, 32(AX)(R8*1)
-	JMP       stored2of8
-
-nearstored2of8:
-	VMOVDQU Y1, (AX)(R8*1)
-	VMOVDQU Y2, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	VMOVDQU   Y2, 32(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VPXOR     (DI)(R8*1), Y0, Y1
@@ -11323,51 +15021,63 @@ end:
 // func avx2SumFloat32(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, MMX+
 TEXT ·avx2SumFloat32(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VADDPS   (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VADDPS   32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VADDPS   64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VADDPS   96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VADDPS   (CX)(R8*1), Y0, Y0
-	VADDPS   32(CX)(R8*1), Y1, Y1
-	VADDPS   64(CX)(R8*1), Y2, Y2
-	VADDPS   96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPS  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VADDPS  32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VADDPS  64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VADDPS  96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -11379,39 +15089,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VADDPS   (DX)(R8*1), Y0, Y0
 	VADDPS   32(DX)(R8*1), Y1, Y1
 	VADDPS   (CX)(R8*1), Y0, Y0
 	VADDPS   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VADDPS  (DX)(R8*1), Y0, Y0
+	VADDPS  32(DX)(R8*1), Y1, Y1
+	VADDPS  (CX)(R8*1), Y0, Y0
+	VADDPS  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -11424,15 +15144,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VADDPS   (DX)(R8*1), Y0, Y0
@@ -11441,25 +15163,35 @@ sources4Step:
 	VADDPS   32(R9)(R8*1), Y1, Y1
 	VADDPS   (CX)(R8*1), Y0, Y0
 	VADDPS   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VADDPS  (DX)(R8*1), Y0, Y0
+	VADDPS  32(DX)(R8*1), Y1, Y1
+	VADDPS  (R9)(R8*1), Y0, Y0
+	VADDPS  32(R9)(R8*1), Y1, Y1
+	VADDPS  (CX)(R8*1), Y0, Y0
+	VADDPS  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -11473,16 +15205,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VADDPS   (DX)(R8*1), Y0, Y0
@@ -11493,25 +15227,37 @@ sources5Step:
 	VADDPS   32(R10)(R8*1), Y1, Y1
 	VADDPS   (CX)(R8*1), Y0, Y0
 	VADDPS   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VADDPS  (DX)(R8*1), Y0, Y0
+	VADDPS  32(DX)(R8*1), Y1, Y1
+	VADDPS  (R9)(R8*1), Y0, Y0
+	VADDPS  32(R9)(R8*1), Y1, Y1
+	VADDPS  (R10)(R8*1), Y0, Y0
+	VADDPS  32(R10)(R8*1), Y1, Y1
+	VADDPS  (CX)(R8*1), Y0, Y0
+	VADDPS  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -11526,17 +15272,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VADDPS   (DX)(R8*1), Y0, Y0
@@ -11549,25 +15297,39 @@ sources6Step:
 	VADDPS   32(R11)(R8*1), Y1, Y1
 	VADDPS   (CX)(R8*1), Y0, Y0
 	VADDPS   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VADDPS  (DX)(R8*1), Y0, Y0
+	VADDPS  32(DX)(R8*1), Y1, Y1
+	VADDPS  (R9)(R8*1), Y0, Y0
+	VADDPS  32(R9)(R8*1), Y1, Y1
+	VADDPS  (R10)(R8*1), Y0, Y0
+	VADDPS  32(R10)(R8*1), Y1, Y1
+	VADDPS  (R11)(R8*1), Y0, Y0
+	VADDPS  32(R11)(R8*1), Y1, Y1
+	VADDPS  (CX)(R8*1), Y0, Y0
+	VADDPS  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -11583,18 +15345,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VADDPS   (DX)(R8*1), Y0, Y0
@@ -11609,25 +15373,41 @@ sources7Step:
 	VADDPS   32(R12)(R8*1), Y1, Y1
 	VADDPS   (CX)(R8*1), Y0, Y0
 	VADDPS   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VADDPS  (DX)(R8*1), Y0, Y0
+	VADDPS  32(DX)(R8*1), Y1, Y1
+	VADDPS  (R9)(R8*1), Y0, Y0
+	VADDPS  32(R9)(R8*1), Y1, Y1
+	VADDPS  (R10)(R8*1), Y0, Y0
+	VADDPS  32(R10)(R8*1), Y1, Y1
+	VADDPS  (R11)(R8*1), Y0, Y0
+	VADDPS  32(R11)(R8*1), Y1, Y1
+	VADDPS  (R12)(R8*1), Y0, Y0
+	VADDPS  32(R12)(R8*1), Y1, Y1
+	VADDPS  (CX)(R8*1), Y0, Y0
+	VADDPS  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -11644,17 +15424,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VADDPS   (DX)(R8*1), Y0, Y0
@@ -11671,25 +15453,43 @@ sources8Step:
 	VADDPS   32(R13)(R8*1), Y1, Y1
 	VADDPS   (CX)(R8*1), Y0, Y0
 	VADDPS   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VADDPS  (DX)(R8*1), Y0, Y0
+	VADDPS  32(DX)(R8*1), Y1, Y1
+	VADDPS  (R9)(R8*1), Y0, Y0
+	VADDPS  32(R9)(R8*1), Y1, Y1
+	VADDPS  (R10)(R8*1), Y0, Y0
+	VADDPS  32(R10)(R8*1), Y1, Y1
+	VADDPS  (R11)(R8*1), Y0, Y0
+	VADDPS  32(R11)(R8*1), Y1, Y1
+	VADDPS  (R12)(R8*1), Y0, Y0
+	VADDPS  32(R12)(R8*1), Y1, Y1
+	VADDPS  (R13)(R8*1), Y0, Y0
+	VADDPS  32(R13)(R8*1), Y1, Y1
+	VADDPS  (CX)(R8*1), Y0, Y0
+	VADDPS  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -11717,51 +15517,63 @@ end:
 // func avx2SumFloat64(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, MMX+
 TEXT ·avx2SumFloat64(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VADDPD   (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VADDPD   32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VADDPD   64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VADDPD   96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VADDPD   (CX)(R8*1), Y0, Y0
-	VADDPD   32(CX)(R8*1), Y1, Y1
-	VADDPD   64(CX)(R8*1), Y2, Y2
-	VADDPD   96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VADDPD  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VADDPD  32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VADDPD  64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VADDPD  96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -11773,39 +15585,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VADDPD   (DX)(R8*1), Y0, Y0
 	VADDPD   32(DX)(R8*1), Y1, Y1
 	VADDPD   (CX)(R8*1), Y0, Y0
 	VADDPD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VADDPD  (DX)(R8*1), Y0, Y0
+	VADDPD  32(DX)(R8*1), Y1, Y1
+	VADDPD  (CX)(R8*1), Y0, Y0
+	VADDPD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -11818,15 +15640,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VADDPD   (DX)(R8*1), Y0, Y0
@@ -11835,25 +15659,35 @@ sources4Step:
 	VADDPD   32(R9)(R8*1), Y1, Y1
 	VADDPD   (CX)(R8*1), Y0, Y0
 	VADDPD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VADDPD  (DX)(R8*1), Y0, Y0
+	VADDPD  32(DX)(R8*1), Y1, Y1
+	VADDPD  (R9)(R8*1), Y0, Y0
+	VADDPD  32(R9)(R8*1), Y1, Y1
+	VADDPD  (CX)(R8*1), Y0, Y0
+	VADDPD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -11867,16 +15701,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VADDPD   (DX)(R8*1), Y0, Y0
@@ -11887,25 +15723,37 @@ sources5Step:
 	VADDPD   32(R10)(R8*1), Y1, Y1
 	VADDPD   (CX)(R8*1), Y0, Y0
 	VADDPD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VADDPD  (DX)(R8*1), Y0, Y0
+	VADDPD  32(DX)(R8*1), Y1, Y1
+	VADDPD  (R9)(R8*1), Y0, Y0
+	VADDPD  32(R9)(R8*1), Y1, Y1
+	VADDPD  (R10)(R8*1), Y0, Y0
+	VADDPD  32(R10)(R8*1), Y1, Y1
+	VADDPD  (CX)(R8*1), Y0, Y0
+	VADDPD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -11920,17 +15768,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VADDPD   (DX)(R8*1), Y0, Y0
@@ -11943,25 +15793,39 @@ sources6Step:
 	VADDPD   32(R11)(R8*1), Y1, Y1
 	VADDPD   (CX)(R8*1), Y0, Y0
 	VADDPD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VADDPD  (DX)(R8*1), Y0, Y0
+	VADDPD  32(DX)(R8*1), Y1, Y1
+	VADDPD  (R9)(R8*1), Y0, Y0
+	VADDPD  32(R9)(R8*1), Y1, Y1
+	VADDPD  (R10)(R8*1), Y0, Y0
+	VADDPD  32(R10)(R8*1), Y1, Y1
+	VADDPD  (R11)(R8*1), Y0, Y0
+	VADDPD  32(R11)(R8*1), Y1, Y1
+	VADDPD  (CX)(R8*1), Y0, Y0
+	VADDPD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -11977,18 +15841,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VADDPD   (DX)(R8*1), Y0, Y0
@@ -12003,25 +15869,41 @@ sources7Step:
 	VADDPD   32(R12)(R8*1), Y1, Y1
 	VADDPD   (CX)(R8*1), Y0, Y0
 	VADDPD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VADDPD  (DX)(R8*1), Y0, Y0
+	VADDPD  32(DX)(R8*1), Y1, Y1
+	VADDPD  (R9)(R8*1), Y0, Y0
+	VADDPD  32(R9)(R8*1), Y1, Y1
+	VADDPD  (R10)(R8*1), Y0, Y0
+	VADDPD  32(R10)(R8*1), Y1, Y1
+	VADDPD  (R11)(R8*1), Y0, Y0
+	VADDPD  32(R11)(R8*1), Y1, Y1
+	VADDPD  (R12)(R8*1), Y0, Y0
+	VADDPD  32(R12)(R8*1), Y1, Y1
+	VADDPD  (CX)(R8*1), Y0, Y0
+	VADDPD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12038,17 +15920,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VADDPD   (DX)(R8*1), Y0, Y0
@@ -12065,25 +15949,43 @@ sources8Step:
 	VADDPD   32(R13)(R8*1), Y1, Y1
 	VADDPD   (CX)(R8*1), Y0, Y0
 	VADDPD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VADDPD  (DX)(R8*1), Y0, Y0
+	VADDPD  32(DX)(R8*1), Y1, Y1
+	VADDPD  (R9)(R8*1), Y0, Y0
+	VADDPD  32(R9)(R8*1), Y1, Y1
+	VADDPD  (R10)(R8*1), Y0, Y0
+	VADDPD  32(R10)(R8*1), Y1, Y1
+	VADDPD  (R11)(R8*1), Y0, Y0
+	VADDPD  32(R11)(R8*1), Y1, Y1
+	VADDPD  (R12)(R8*1), Y0, Y0
+	VADDPD  32(R12)(R8*1), Y1, Y1
+	VADDPD  (R13)(R8*1), Y0, Y0
+	VADDPD  32(R13)(R8*1), Y1, Y1
+	VADDPD  (CX)(R8*1), Y0, Y0
+	VADDPD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12111,51 +16013,63 @@ end:
 // func avx2ProdFloat32(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, MMX+
 TEXT ·avx2ProdFloat32(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMULPS   (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VMULPS   32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VMULPS   64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VMULPS   96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VMULPS   (CX)(R8*1), Y0, Y0
-	VMULPS   32(CX)(R8*1), Y1, Y1
-	VMULPS   64(CX)(R8*1), Y2, Y2
-	VMULPS   96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPS  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VMULPS  32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VMULPS  64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VMULPS  96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12167,39 +16081,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMULPS   (DX)(R8*1), Y0, Y0
 	VMULPS   32(DX)(R8*1), Y1, Y1
 	VMULPS   (CX)(R8*1), Y0, Y0
 	VMULPS   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMULPS  (DX)(R8*1), Y0, Y0
+	VMULPS  32(DX)(R8*1), Y1, Y1
+	VMULPS  (CX)(R8*1), Y0, Y0
+	VMULPS  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12212,15 +16136,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMULPS   (DX)(R8*1), Y0, Y0
@@ -12229,25 +16155,35 @@ sources4Step:
 	VMULPS   32(R9)(R8*1), Y1, Y1
 	VMULPS   (CX)(R8*1), Y0, Y0
 	VMULPS   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMULPS  (DX)(R8*1), Y0, Y0
+	VMULPS  32(DX)(R8*1), Y1, Y1
+	VMULPS  (R9)(R8*1), Y0, Y0
+	VMULPS  32(R9)(R8*1), Y1, Y1
+	VMULPS  (CX)(R8*1), Y0, Y0
+	VMULPS  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12261,16 +16197,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMULPS   (DX)(R8*1), Y0, Y0
@@ -12281,25 +16219,37 @@ sources5Step:
 	VMULPS   32(R10)(R8*1), Y1, Y1
 	VMULPS   (CX)(R8*1), Y0, Y0
 	VMULPS   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMULPS  (DX)(R8*1), Y0, Y0
+	VMULPS  32(DX)(R8*1), Y1, Y1
+	VMULPS  (R9)(R8*1), Y0, Y0
+	VMULPS  32(R9)(R8*1), Y1, Y1
+	VMULPS  (R10)(R8*1), Y0, Y0
+	VMULPS  32(R10)(R8*1), Y1, Y1
+	VMULPS  (CX)(R8*1), Y0, Y0
+	VMULPS  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12314,17 +16264,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMULPS   (DX)(R8*1), Y0, Y0
@@ -12337,25 +16289,39 @@ sources6Step:
 	VMULPS   32(R11)(R8*1), Y1, Y1
 	VMULPS   (CX)(R8*1), Y0, Y0
 	VMULPS   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMULPS  (DX)(R8*1), Y0, Y0
+	VMULPS  32(DX)(R8*1), Y1, Y1
+	VMULPS  (R9)(R8*1), Y0, Y0
+	VMULPS  32(R9)(R8*1), Y1, Y1
+	VMULPS  (R10)(R8*1), Y0, Y0
+	VMULPS  32(R10)(R8*1), Y1, Y1
+	VMULPS  (R11)(R8*1), Y0, Y0
+	VMULPS  32(R11)(R8*1), Y1, Y1
+	VMULPS  (CX)(R8*1), Y0, Y0
+	VMULPS  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12371,18 +16337,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMULPS   (DX)(R8*1), Y0, Y0
@@ -12397,25 +16365,41 @@ sources7Step:
 	VMULPS   32(R12)(R8*1), Y1, Y1
 	VMULPS   (CX)(R8*1), Y0, Y0
 	VMULPS   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMULPS  (DX)(R8*1), Y0, Y0
+	VMULPS  32(DX)(R8*1), Y1, Y1
+	VMULPS  (R9)(R8*1), Y0, Y0
+	VMULPS  32(R9)(R8*1), Y1, Y1
+	VMULPS  (R10)(R8*1), Y0, Y0
+	VMULPS  32(R10)(R8*1), Y1, Y1
+	VMULPS  (R11)(R8*1), Y0, Y0
+	VMULPS  32(R11)(R8*1), Y1, Y1
+	VMULPS  (R12)(R8*1), Y0, Y0
+	VMULPS  32(R12)(R8*1), Y1, Y1
+	VMULPS  (CX)(R8*1), Y0, Y0
+	VMULPS  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12432,17 +16416,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMULPS   (DX)(R8*1), Y0, Y0
@@ -12459,25 +16445,43 @@ sources8Step:
 	VMULPS   32(R13)(R8*1), Y1, Y1
 	VMULPS   (CX)(R8*1), Y0, Y0
 	VMULPS   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMULPS  (DX)(R8*1), Y0, Y0
+	VMULPS  32(DX)(R8*1), Y1, Y1
+	VMULPS  (R9)(R8*1), Y0, Y0
+	VMULPS  32(R9)(R8*1), Y1, Y1
+	VMULPS  (R10)(R8*1), Y0, Y0
+	VMULPS  32(R10)(R8*1), Y1, Y1
+	VMULPS  (R11)(R8*1), Y0, Y0
+	VMULPS  32(R11)(R8*1), Y1, Y1
+	VMULPS  (R12)(R8*1), Y0, Y0
+	VMULPS  32(R12)(R8*1), Y1, Y1
+	VMULPS  (R13)(R8*1), Y0, Y0
+	VMULPS  32(R13)(R8*1), Y1, Y1
+	VMULPS  (CX)(R8*1), Y0, Y0
+	VMULPS  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12505,51 +16509,63 @@ end:
 // func avx2ProdFloat64(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, MMX+
 TEXT ·avx2ProdFloat64(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMULPD   (CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VMULPD   32(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VMULPD   64(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VMULPD   96(CX)(R8*1), Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VMULPD   (CX)(R8*1), Y0, Y0
-	VMULPD   32(CX)(R8*1), Y1, Y1
-	VMULPD   64(CX)(R8*1), Y2, Y2
-	VMULPD   96(CX)(R8*1), Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VMULPD  (CX)(R8*1), Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VMULPD  32(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VMULPD  64(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VMULPD  96(CX)(R8*1), Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12561,39 +16577,49 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMULPD   (DX)(R8*1), Y0, Y0
 	VMULPD   32(DX)(R8*1), Y1, Y1
 	VMULPD   (CX)(R8*1), Y0, Y0
 	VMULPD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMULPD  (DX)(R8*1), Y0, Y0
+	VMULPD  32(DX)(R8*1), Y1, Y1
+	VMULPD  (CX)(R8*1), Y0, Y0
+	VMULPD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12606,15 +16632,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMULPD   (DX)(R8*1), Y0, Y0
@@ -12623,25 +16651,35 @@ sources4Step:
 	VMULPD   32(R9)(R8*1), Y1, Y1
 	VMULPD   (CX)(R8*1), Y0, Y0
 	VMULPD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMULPD  (DX)(R8*1), Y0, Y0
+	VMULPD  32(DX)(R8*1), Y1, Y1
+	VMULPD  (R9)(R8*1), Y0, Y0
+	VMULPD  32(R9)(R8*1), Y1, Y1
+	VMULPD  (CX)(R8*1), Y0, Y0
+	VMULPD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12655,16 +16693,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMULPD   (DX)(R8*1), Y0, Y0
@@ -12675,25 +16715,37 @@ sources5Step:
 	VMULPD   32(R10)(R8*1), Y1, Y1
 	VMULPD   (CX)(R8*1), Y0, Y0
 	VMULPD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMULPD  (DX)(R8*1), Y0, Y0
+	VMULPD  32(DX)(R8*1), Y1, Y1
+	VMULPD  (R9)(R8*1), Y0, Y0
+	VMULPD  32(R9)(R8*1), Y1, Y1
+	VMULPD  (R10)(R8*1), Y0, Y0
+	VMULPD  32(R10)(R8*1), Y1, Y1
+	VMULPD  (CX)(R8*1), Y0, Y0
+	VMULPD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12708,17 +16760,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMULPD   (DX)(R8*1), Y0, Y0
@@ -12731,25 +16785,39 @@ sources6Step:
 	VMULPD   32(R11)(R8*1), Y1, Y1
 	VMULPD   (CX)(R8*1), Y0, Y0
 	VMULPD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMULPD  (DX)(R8*1), Y0, Y0
+	VMULPD  32(DX)(R8*1), Y1, Y1
+	VMULPD  (R9)(R8*1), Y0, Y0
+	VMULPD  32(R9)(R8*1), Y1, Y1
+	VMULPD  (R10)(R8*1), Y0, Y0
+	VMULPD  32(R10)(R8*1), Y1, Y1
+	VMULPD  (R11)(R8*1), Y0, Y0
+	VMULPD  32(R11)(R8*1), Y1, Y1
+	VMULPD  (CX)(R8*1), Y0, Y0
+	VMULPD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12765,18 +16833,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMULPD   (DX)(R8*1), Y0, Y0
@@ -12791,25 +16861,41 @@ sources7Step:
 	VMULPD   32(R12)(R8*1), Y1, Y1
 	VMULPD   (CX)(R8*1), Y0, Y0
 	VMULPD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMULPD  (DX)(R8*1), Y0, Y0
+	VMULPD  32(DX)(R8*1), Y1, Y1
+	VMULPD  (R9)(R8*1), Y0, Y0
+	VMULPD  32(R9)(R8*1), Y1, Y1
+	VMULPD  (R10)(R8*1), Y0, Y0
+	VMULPD  32(R10)(R8*1), Y1, Y1
+	VMULPD  (R11)(R8*1), Y0, Y0
+	VMULPD  32(R11)(R8*1), Y1, Y1
+	VMULPD  (R12)(R8*1), Y0, Y0
+	VMULPD  32(R12)(R8*1), Y1, Y1
+	VMULPD  (CX)(R8*1), Y0, Y0
+	VMULPD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12826,17 +16912,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMULPD   (DX)(R8*1), Y0, Y0
@@ -12853,25 +16941,43 @@ sources8Step:
 	VMULPD   32(R13)(R8*1), Y1, Y1
 	VMULPD   (CX)(R8*1), Y0, Y0
 	VMULPD   32(CX)(R8*1), Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMULPD  (DX)(R8*1), Y0, Y0
+	VMULPD  32(DX)(R8*1), Y1, Y1
+	VMULPD  (R9)(R8*1), Y0, Y0
+	VMULPD  32(R9)(R8*1), Y1, Y1
+	VMULPD  (R10)(R8*1), Y0, Y0
+	VMULPD  32(R10)(R8*1), Y1, Y1
+	VMULPD  (R11)(R8*1), Y0, Y0
+	VMULPD  32(R11)(R8*1), Y1, Y1
+	VMULPD  (R12)(R8*1), Y0, Y0
+	VMULPD  32(R12)(R8*1), Y1, Y1
+	VMULPD  (R13)(R8*1), Y0, Y0
+	VMULPD  32(R13)(R8*1), Y1, Y1
+	VMULPD  (CX)(R8*1), Y0, Y0
+	VMULPD  32(CX)(R8*1), Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12899,71 +17005,103 @@ end:
 // func avx2MinFloat32(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, MMX+
 TEXT ·avx2MinFloat32(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  (CX)(R8*1), Y1
+	VCMPPS   $0x03, Y1, Y0, Y3
+	VMINPS   Y1, Y0, Y2
+	VMINPS   Y0, Y1, Y0
+	VORPS    Y2, Y0, Y0
+	VORPS    Y3, Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VMOVDQU  32(CX)(R8*1), Y1
+	VCMPPS   $0x03, Y1, Y0, Y3
+	VMINPS   Y1, Y0, Y2
+	VMINPS   Y0, Y1, Y0
+	VORPS    Y2, Y0, Y0
+	VORPS    Y3, Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VMOVDQU  64(CX)(R8*1), Y1
+	VCMPPS   $0x03, Y1, Y0, Y3
+	VMINPS   Y1, Y0, Y2
+	VMINPS   Y0, Y1, Y0
+	VORPS    Y2, Y0, Y0
+	VORPS    Y3, Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VMOVDQU  96(CX)(R8*1), Y1
+	VCMPPS   $0x03, Y1, Y0, Y3
+	VMINPS   Y1, Y0, Y2
+	VMINPS   Y0, Y1, Y0
+	VORPS    Y2, Y0, Y0
+	VORPS    Y3, Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VMOVDQU  (CX)(R8*1), Y4
-	VCMPPS   $0x03, Y4, Y0, Y6
-	VMINPS   Y4, Y0, Y5
-	VMINPS   Y0, Y4, Y0
-	VORPS    Y5, Y0, Y0
-	VORPS    Y6, Y0, Y0
-	VMOVDQU  32(CX)(R8*1), Y4
-	VCMPPS   $0x03, Y4, Y1, Y6
-	VMINPS   Y4, Y1, Y5
-	VMINPS   Y1, Y4, Y1
-	VORPS    Y5, Y1, Y1
-	VORPS    Y6, Y1, Y1
-	VMOVDQU  64(CX)(R8*1), Y4
-	VCMPPS   $0x03, Y4, Y2, Y6
-	VMINPS   Y4, Y2, Y5
-	VMINPS   Y2, Y4, Y2
-	VORPS    Y5, Y2, Y2
-	VORPS    Y6, Y2, Y2
-	VMOVDQU  96(CX)(R8*1), Y4
-	VCMPPS   $0x03, Y4, Y3, Y6
-	VMINPS   Y4, Y3, Y5
-	VMINPS   Y3, Y4, Y3
-	VORPS    Y5, Y3, Y3
-	VORPS    Y6, Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VMOVDQU 32(CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VMOVDQU 64(CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VMOVDQU 96(CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMINPS  Y1, Y0, Y2
+	VMINPS  Y0, Y1, Y0
+	VORPS   Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -12980,14 +17118,16 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -13014,25 +17154,53 @@ sources3Step:
 	VMINPS   Y1, Y2, Y1
 	VORPS    Y3, Y1, Y1
 	VORPS    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -13055,15 +17223,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -13102,25 +17272,65 @@ sources4Step:
 	VMINPS   Y1, Y2, Y1
 	VORPS    Y3, Y1, Y1
 	VORPS    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -13149,16 +17359,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -13209,25 +17421,77 @@ sources5Step:
 	VMINPS   Y1, Y2, Y1
 	VORPS    Y3, Y1, Y1
 	VORPS    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -13262,17 +17526,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -13335,25 +17601,89 @@ sources6Step:
 	VMINPS   Y1, Y2, Y1
 	VORPS    Y3, Y1, Y1
 	VORPS    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R11)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R11)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -13394,18 +17724,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -13480,25 +17812,101 @@ sources7Step:
 	VMINPS   Y1, Y2, Y1
 	VORPS    Y3, Y1, Y1
 	VORPS    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R11)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R11)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R12)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R12)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -13545,17 +17953,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -13642,25 +18052,113 @@ sources8Step:
 	VMINPS   Y1, Y2, Y1
 	VORPS    Y3, Y1, Y1
 	VORPS    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R11)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R11)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R12)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R12)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R13)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R13)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMINPS  Y2, Y0, Y3
+	VMINPS  Y0, Y2, Y0
+	VORPS   Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMINPS  Y2, Y1, Y3
+	VMINPS  Y1, Y2, Y1
+	VORPS   Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -13723,71 +18221,103 @@ end:
 // func avx2MaxFloat32(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, MMX+
 TEXT ·avx2MaxFloat32(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  (CX)(R8*1), Y1
+	VCMPPS   $0x03, Y1, Y0, Y3
+	VMAXPS   Y1, Y0, Y2
+	VMAXPS   Y0, Y1, Y0
+	VANDPS   Y2, Y0, Y0
+	VORPS    Y3, Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VMOVDQU  32(CX)(R8*1), Y1
+	VCMPPS   $0x03, Y1, Y0, Y3
+	VMAXPS   Y1, Y0, Y2
+	VMAXPS   Y0, Y1, Y0
+	VANDPS   Y2, Y0, Y0
+	VORPS    Y3, Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VMOVDQU  64(CX)(R8*1), Y1
+	VCMPPS   $0x03, Y1, Y0, Y3
+	VMAXPS   Y1, Y0, Y2
+	VMAXPS   Y0, Y1, Y0
+	VANDPS   Y2, Y0, Y0
+	VORPS    Y3, Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VMOVDQU  96(CX)(R8*1), Y1
+	VCMPPS   $0x03, Y1, Y0, Y3
+	VMAXPS   Y1, Y0, Y2
+	VMAXPS   Y0, Y1, Y0
+	VANDPS   Y2, Y0, Y0
+	VORPS    Y3, Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VMOVDQU  (CX)(R8*1), Y4
-	VCMPPS   $0x03, Y4, Y0, Y6
-	VMAXPS   Y4, Y0, Y5
-	VMAXPS   Y0, Y4, Y0
-	VANDPS   Y5, Y0, Y0
-	VORPS    Y6, Y0, Y0
-	VMOVDQU  32(CX)(R8*1), Y4
-	VCMPPS   $0x03, Y4, Y1, Y6
-	VMAXPS   Y4, Y1, Y5
-	VMAXPS   Y1, Y4, Y1
-	VANDPS   Y5, Y1, Y1
-	VORPS    Y6, Y1, Y1
-	VMOVDQU  64(CX)(R8*1), Y4
-	VCMPPS   $0x03, Y4, Y2, Y6
-	VMAXPS   Y4, Y2, Y5
-	VMAXPS   Y2, Y4, Y2
-	VANDPS   Y5, Y2, Y2
-	VORPS    Y6, Y2, Y2
-	VMOVDQU  96(CX)(R8*1), Y4
-	VCMPPS   $0x03, Y4, Y3, Y6
-	VMAXPS   Y4, Y3, Y5
-	VMAXPS   Y3, Y4, Y3
-	VANDPS   Y5, Y3, Y3
-	VORPS    Y6, Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VMOVDQU 32(CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VMOVDQU 64(CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VMOVDQU 96(CX)(R8*1), Y1
+	VCMPPS  $0x03, Y1, Y0, Y3
+	VMAXPS  Y1, Y0, Y2
+	VMAXPS  Y0, Y1, Y0
+	VANDPS  Y2, Y0, Y0
+	VORPS   Y3, Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -13804,14 +18334,16 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -13838,25 +18370,53 @@ sources3Step:
 	VMAXPS   Y1, Y2, Y1
 	VANDPS   Y3, Y1, Y1
 	VORPS    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -13879,15 +18439,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -13926,25 +18488,65 @@ sources4Step:
 	VMAXPS   Y1, Y2, Y1
 	VANDPS   Y3, Y1, Y1
 	VORPS    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -13973,16 +18575,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -14033,25 +18637,77 @@ sources5Step:
 	VMAXPS   Y1, Y2, Y1
 	VANDPS   Y3, Y1, Y1
 	VORPS    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -14086,17 +18742,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -14159,25 +18817,89 @@ sources6Step:
 	VMAXPS   Y1, Y2, Y1
 	VANDPS   Y3, Y1, Y1
 	VORPS    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R11)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R11)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -14218,18 +18940,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -14304,25 +19028,101 @@ sources7Step:
 	VMAXPS   Y1, Y2, Y1
 	VANDPS   Y3, Y1, Y1
 	VORPS    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R11)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R11)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R12)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R12)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -14369,17 +19169,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -14466,25 +19268,113 @@ sources8Step:
 	VMAXPS   Y1, Y2, Y1
 	VANDPS   Y3, Y1, Y1
 	VORPS    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R11)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R11)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R12)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R12)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (R13)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(R13)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y0, Y4
+	VMAXPS  Y2, Y0, Y3
+	VMAXPS  Y0, Y2, Y0
+	VANDPS  Y3, Y0, Y0
+	VORPS   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPS  $0x03, Y2, Y1, Y4
+	VMAXPS  Y2, Y1, Y3
+	VMAXPS  Y1, Y2, Y1
+	VANDPS  Y3, Y1, Y1
+	VORPS   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -14547,71 +19437,103 @@ end:
 // func avx2MinFloat64(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, MMX+
 TEXT ·avx2MinFloat64(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  (CX)(R8*1), Y1
+	VCMPPD   $0x03, Y1, Y0, Y3
+	VMINPD   Y1, Y0, Y2
+	VMINPD   Y0, Y1, Y0
+	VORPD    Y2, Y0, Y0
+	VORPD    Y3, Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VMOVDQU  32(CX)(R8*1), Y1
+	VCMPPD   $0x03, Y1, Y0, Y3
+	VMINPD   Y1, Y0, Y2
+	VMINPD   Y0, Y1, Y0
+	VORPD    Y2, Y0, Y0
+	VORPD    Y3, Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VMOVDQU  64(CX)(R8*1), Y1
+	VCMPPD   $0x03, Y1, Y0, Y3
+	VMINPD   Y1, Y0, Y2
+	VMINPD   Y0, Y1, Y0
+	VORPD    Y2, Y0, Y0
+	VORPD    Y3, Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VMOVDQU  96(CX)(R8*1), Y1
+	VCMPPD   $0x03, Y1, Y0, Y3
+	VMINPD   Y1, Y0, Y2
+	VMINPD   Y0, Y1, Y0
+	VORPD    Y2, Y0, Y0
+	VORPD    Y3, Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VMOVDQU  (CX)(R8*1), Y4
-	VCMPPD   $0x03, Y4, Y0, Y6
-	VMINPD   Y4, Y0, Y5
-	VMINPD   Y0, Y4, Y0
-	VORPD    Y5, Y0, Y0
-	VORPD    Y6, Y0, Y0
-	VMOVDQU  32(CX)(R8*1), Y4
-	VCMPPD   $0x03, Y4, Y1, Y6
-	VMINPD   Y4, Y1, Y5
-	VMINPD   Y1, Y4, Y1
-	VORPD    Y5, Y1, Y1
-	VORPD    Y6, Y1, Y1
-	VMOVDQU  64(CX)(R8*1), Y4
-	VCMPPD   $0x03, Y4, Y2, Y6
-	VMINPD   Y4, Y2, Y5
-	VMINPD   Y2, Y4, Y2
-	VORPD    Y5, Y2, Y2
-	VORPD    Y6, Y2, Y2
-	VMOVDQU  96(CX)(R8*1), Y4
-	VCMPPD   $0x03, Y4, Y3, Y6
-	VMINPD   Y4, Y3, Y5
-	VMINPD   Y3, Y4, Y3
-	VORPD    Y5, Y3, Y3
-	VORPD    Y6, Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VMOVDQU 32(CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VMOVDQU 64(CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VMOVDQU 96(CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMINPD  Y1, Y0, Y2
+	VMINPD  Y0, Y1, Y0
+	VORPD   Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -14628,14 +19550,16 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -14662,25 +19586,53 @@ sources3Step:
 	VMINPD   Y1, Y2, Y1
 	VORPD    Y3, Y1, Y1
 	VORPD    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -14703,15 +19655,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -14750,25 +19704,65 @@ sources4Step:
 	VMINPD   Y1, Y2, Y1
 	VORPD    Y3, Y1, Y1
 	VORPD    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -14797,16 +19791,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -14857,25 +19853,77 @@ sources5Step:
 	VMINPD   Y1, Y2, Y1
 	VORPD    Y3, Y1, Y1
 	VORPD    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -14910,17 +19958,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -14983,25 +20033,89 @@ sources6Step:
 	VMINPD   Y1, Y2, Y1
 	VORPD    Y3, Y1, Y1
 	VORPD    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R11)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R11)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -15042,18 +20156,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -15128,25 +20244,101 @@ sources7Step:
 	VMINPD   Y1, Y2, Y1
 	VORPD    Y3, Y1, Y1
 	VORPD    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R11)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R11)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R12)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R12)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -15193,17 +20385,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -15290,25 +20484,113 @@ sources8Step:
 	VMINPD   Y1, Y2, Y1
 	VORPD    Y3, Y1, Y1
 	VORPD    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R11)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R11)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R12)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R12)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R13)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R13)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMINPD  Y2, Y0, Y3
+	VMINPD  Y0, Y2, Y0
+	VORPD   Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMINPD  Y2, Y1, Y3
+	VMINPD  Y1, Y2, Y1
+	VORPD   Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -15371,71 +20653,103 @@ end:
 // func avx2MaxFloat64(to *byte, from *[8]*byte, k int, n int, past int)
 // Requires: AVX, MMX+
 TEXT ·avx2MaxFloat64(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y0
+	VMOVDQU  (CX)(R8*1), Y1
+	VCMPPD   $0x03, Y1, Y0, Y3
+	VMAXPD   Y1, Y0, Y2
+	VMAXPD   Y0, Y1, Y0
+	VANDPD   Y2, Y0, Y0
+	VORPD    Y3, Y0, Y0
+	VMOVNTDQ Y0, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y0
+	VMOVDQU  32(CX)(R8*1), Y1
+	VCMPPD   $0x03, Y1, Y0, Y3
+	VMAXPD   Y1, Y0, Y2
+	VMAXPD   Y0, Y1, Y0
+	VANDPD   Y2, Y0, Y0
+	VORPD    Y3, Y0, Y0
+	VMOVNTDQ Y0, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y0
+	VMOVDQU  64(CX)(R8*1), Y1
+	VCMPPD   $0x03, Y1, Y0, Y3
+	VMAXPD   Y1, Y0, Y2
+	VMAXPD   Y0, Y1, Y0
+	VANDPD   Y2, Y0, Y0
+	VORPD    Y3, Y0, Y0
+	VMOVNTDQ Y0, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y0
+	VMOVDQU  96(CX)(R8*1), Y1
+	VCMPPD   $0x03, Y1, Y0, Y3
+	VMAXPD   Y1, Y0, Y2
+	VMAXPD   Y0, Y1, Y0
+	VANDPD   Y2, Y0, Y0
+	VORPD    Y3, Y0, Y0
+	VMOVNTDQ Y0, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VMOVDQU  (DI)(R8*1), Y0
-	VMOVDQU  32(DI)(R8*1), Y1
-	VMOVDQU  64(DI)(R8*1), Y2
-	VMOVDQU  96(DI)(R8*1), Y3
-	VMOVDQU  (CX)(R8*1), Y4
-	VCMPPD   $0x03, Y4, Y0, Y6
-	VMAXPD   Y4, Y0, Y5
-	VMAXPD   Y0, Y4, Y0
-	VANDPD   Y5, Y0, Y0
-	VORPD    Y6, Y0, Y0
-	VMOVDQU  32(CX)(R8*1), Y4
-	VCMPPD   $0x03, Y4, Y1, Y6
-	VMAXPD   Y4, Y1, Y5
-	VMAXPD   Y1, Y4, Y1
-	VANDPD   Y5, Y1, Y1
-	VORPD    Y6, Y1, Y1
-	VMOVDQU  64(CX)(R8*1), Y4
-	VCMPPD   $0x03, Y4, Y2, Y6
-	VMAXPD   Y4, Y2, Y5
-	VMAXPD   Y2, Y4, Y2
-	VANDPD   Y5, Y2, Y2
-	VORPD    Y6, Y2, Y2
-	VMOVDQU  96(CX)(R8*1), Y4
-	VCMPPD   $0x03, Y4, Y3, Y6
-	VMAXPD   Y4, Y3, Y5
-	VMAXPD   Y3, Y4, Y3
-	VANDPD   Y5, Y3, Y3
-	VORPD    Y6, Y3, Y3
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y0, (AX)(R8*1)
-	VMOVNTDQ Y1, 32(AX)(R8*1)
-	VMOVNTDQ Y2, 64(AX)(R8*1)
-	VMOVNTDQ Y3, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU (CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
 	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU 32(DI)(R8*1), Y0
+	VMOVDQU 32(CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, 32(AX)(R8*1)
+	VMOVDQU 64(DI)(R8*1), Y0
+	VMOVDQU 64(CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, 64(AX)(R8*1)
+	VMOVDQU 96(DI)(R8*1), Y0
+	VMOVDQU 96(CX)(R8*1), Y1
+	VCMPPD  $0x03, Y1, Y0, Y3
+	VMAXPD  Y1, Y0, Y2
+	VMAXPD  Y0, Y1, Y0
+	VANDPD  Y2, Y0, Y0
+	VORPD   Y3, Y0, Y0
+	VMOVDQU Y0, 96(AX)(R8*1)
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x00000080, BX
+	JGE     sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -15452,14 +20766,16 @@ sources2One:
 	JMP     done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources3Rest
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
 
-sources3Step:
+sources3Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -15486,25 +20802,53 @@ sources3Step:
 	VMAXPD   Y1, Y2, Y1
 	VANDPD   Y3, Y1, Y1
 	VORPD    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of3
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
 
-nearstored2of3:
+sources3Near:
+	SUBQ $0x00000040, BX
+	JLT  sources3Rest
+
+sources3Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -15527,15 +20871,17 @@ sources3One:
 	JMP     done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources4Rest
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
 
-sources4Step:
+sources4Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -15574,25 +20920,65 @@ sources4Step:
 	VMAXPD   Y1, Y2, Y1
 	VANDPD   Y3, Y1, Y1
 	VORPD    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of4
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
 
-nearstored2of4:
+sources4Near:
+	SUBQ $0x00000040, BX
+	JLT  sources4Rest
+
+sources4Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -15621,16 +21007,18 @@ sources4One:
 	JMP     done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources5Rest
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
 
-sources5Step:
+sources5Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -15681,25 +21069,77 @@ sources5Step:
 	VMAXPD   Y1, Y2, Y1
 	VANDPD   Y3, Y1, Y1
 	VORPD    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of5
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
 
-nearstored2of5:
+sources5Near:
+	SUBQ $0x00000040, BX
+	JLT  sources5Rest
+
+sources5Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -15734,17 +21174,19 @@ sources5One:
 	JMP     done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources6Rest
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
 
-sources6Step:
+sources6Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -15807,25 +21249,89 @@ sources6Step:
 	VMAXPD   Y1, Y2, Y1
 	VANDPD   Y3, Y1, Y1
 	VORPD    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of6
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
 
-nearstored2of6:
+sources6Near:
+	SUBQ $0x00000040, BX
+	JLT  sources6Rest
+
+sources6Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R11)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R11)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -15866,18 +21372,20 @@ sources6One:
 	JMP     done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources7Rest
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
 
-sources7Step:
+sources7Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -15952,25 +21460,101 @@ sources7Step:
 	VMAXPD   Y1, Y2, Y1
 	VANDPD   Y3, Y1, Y1
 	VORPD    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of7
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
 
-nearstored2of7:
+sources7Near:
+	SUBQ $0x00000040, BX
+	JLT  sources7Rest
+
+sources7Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R11)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R11)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R12)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R12)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -16017,17 +21601,19 @@ sources7One:
 	JMP     done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
-	JLT  sources8Rest
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
 
-sources8Step:
+sources8Past:
 	VMOVDQU  (DI)(R8*1), Y0
 	VMOVDQU  32(DI)(R8*1), Y1
 	VMOVDQU  (DX)(R8*1), Y2
@@ -16114,25 +21700,113 @@ sources8Step:
 	VMAXPD   Y1, Y2, Y1
 	VANDPD   Y3, Y1, Y1
 	VORPD    Y4, Y1, Y1
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
 	VMOVNTDQ Y0, (AX)(R8*1)
 	VMOVNTDQ Y1, 32(AX)(R8*1)
-	JMP      stored2of8
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
 
-nearstored2of8:
+sources8Near:
+	SUBQ $0x00000040, BX
+	JLT  sources8Rest
+
+sources8Step:
+	VMOVDQU (DI)(R8*1), Y0
+	VMOVDQU 32(DI)(R8*1), Y1
+	VMOVDQU (DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(DX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R9)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R10)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R11)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R11)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R12)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R12)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (R13)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(R13)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
+	VMOVDQU (CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y0, Y4
+	VMAXPD  Y2, Y0, Y3
+	VMAXPD  Y0, Y2, Y0
+	VANDPD  Y3, Y0, Y0
+	VORPD   Y4, Y0, Y0
+	VMOVDQU 32(CX)(R8*1), Y2
+	VCMPPD  $0x03, Y2, Y1, Y4
+	VMAXPD  Y2, Y1, Y3
+	VMAXPD  Y1, Y2, Y1
+	VANDPD  Y3, Y1, Y1
+	VORPD   Y4, Y1, Y1
 	VMOVDQU Y0, (AX)(R8*1)
 	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, BX
+	JGE     sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU (DI)(R8*1), Y0
@@ -16202,7 +21876,7 @@ TEXT ·avx2DivideFloat32(SB), NOSPLIT, $0-24
 	VCVTSI2SSQ   DX, X0, X0
 	VBROADCASTSS X0, Y0
 	XORQ         DX, DX
-	CMPQ         CX, $0x00000100
+	SUBQ         $0x00000100, CX
 	JLT          divideRest
 
 divideStep:
@@ -16232,12 +21906,11 @@ divideStep:
 	VMOVDQU Y1, 224(AX)(DX*1)
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000100, CX
-	CMPQ    CX, $0x00000100
 	JGE     divideStep
 
 divideRest:
-	TESTQ CX, CX
-	JEQ   done
+	ADDQ $0x00000100, CX
+	JEQ  done
 
 divideOne:
 	VMOVDQU (AX)(DX*1), Y1
@@ -16261,7 +21934,7 @@ TEXT ·avx2DivideFloat64(SB), NOSPLIT, $0-24
 	VCVTSI2SDQ   DX, X0, X0
 	VBROADCASTSD X0, Y0
 	XORQ         DX, DX
-	CMPQ         CX, $0x00000100
+	SUBQ         $0x00000100, CX
 	JLT          divideRest
 
 divideStep:
@@ -16291,12 +21964,11 @@ divideStep:
 	VMOVDQU Y1, 224(AX)(DX*1)
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000100, CX
-	CMPQ    CX, $0x00000100
 	JGE     divideStep
 
 divideRest:
-	TESTQ CX, CX
-	JEQ   done
+	ADDQ $0x00000100, CX
+	JEQ  done
 
 divideOne:
 	VMOVDQU (AX)(DX*1), Y1
@@ -16311,739 +21983,1079 @@ done:
 	RET
 
 // func avx2SumFloat16(to *byte, from *[8]*byte, k int, n int, past int)
-// Requires: AVX, AVX2, F16C, MMX+
+// Requires: AVX, F16C, MMX+
 TEXT ·avx2SumFloat16(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPH2PS 32(DI)(R8*1), Y0
+	VCVTPH2PS 48(DI)(R8*1), Y1
+	VCVTPH2PS 32(CX)(R8*1), Y2
+	VCVTPH2PS 48(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	VCVTPH2PS 64(DI)(R8*1), Y0
+	VCVTPH2PS 80(DI)(R8*1), Y1
+	VCVTPH2PS 64(CX)(R8*1), Y2
+	VCVTPH2PS 80(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, 64(AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 80(AX)(R8*1)
+	VCVTPH2PS 96(DI)(R8*1), Y0
+	VCVTPH2PS 112(DI)(R8*1), Y1
+	VCVTPH2PS 96(CX)(R8*1), Y2
+	VCVTPH2PS 112(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, 96(AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 112(AX)(R8*1)
+	ADDQ      $0x00000080, R8
+	SUBQ      $0x00000080, BX
+	JGE       sources2Past
+	JMP       sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   64(DI)(R8*1), Y4
-	VCVTPH2PS   80(DI)(R8*1), Y5
-	VCVTPH2PS   96(DI)(R8*1), Y6
-	VCVTPH2PS   112(DI)(R8*1), Y7
-	VCVTPH2PS   (CX)(R8*1), Y8
-	VCVTPH2PS   16(CX)(R8*1), Y9
-	VADDPS      Y8, Y0, Y0
-	VADDPS      Y9, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y8
-	VCVTPH2PS   48(CX)(R8*1), Y9
-	VADDPS      Y8, Y2, Y2
-	VADDPS      Y9, Y3, Y3
-	VCVTPH2PS   64(CX)(R8*1), Y8
-	VCVTPH2PS   80(CX)(R8*1), Y9
-	VADDPS      Y8, Y4, Y4
-	VADDPS      Y9, Y5, Y5
-	VCVTPH2PS   96(CX)(R8*1), Y8
-	VCVTPH2PS   112(CX)(R8*1), Y9
-	VADDPS      Y8, Y6, Y6
-	VADDPS      Y9, Y7, Y7
-	VCVTPS2PH   $0x00, Y0, X10
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y10, Y0
-	VCVTPS2PH   $0x00, Y2, X10
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y10, Y1
-	VCVTPS2PH   $0x00, Y4, X10
-	VCVTPS2PH   $0x00, Y5, X2
-	VINSERTI128 $0x01, X2, Y10, Y2
-	VCVTPS2PH   $0x00, Y6, X10
-	VCVTPS2PH   $0x00, Y7, X3
-	VINSERTI128 $0x01, X3, Y10, Y3
-	TESTQ       SI, SI
-	JEQ         nearstored4of2
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	VMOVNTDQ    Y2, 64(AX)(R8*1)
-	VMOVNTDQ    Y3, 96(AX)(R8*1)
-	JMP         stored4of2
-
-nearstored4of2:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPH2PS 32(DI)(R8*1), Y0
+	VCVTPH2PS 48(DI)(R8*1), Y1
+	VCVTPH2PS 32(CX)(R8*1), Y2
+	VCVTPH2PS 48(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	VCVTPH2PS 64(DI)(R8*1), Y0
+	VCVTPH2PS 80(DI)(R8*1), Y1
+	VCVTPH2PS 64(CX)(R8*1), Y2
+	VCVTPH2PS 80(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, 64(AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 80(AX)(R8*1)
+	VCVTPH2PS 96(DI)(R8*1), Y0
+	VCVTPH2PS 112(DI)(R8*1), Y1
+	VCVTPH2PS 96(CX)(R8*1), Y2
+	VCVTPH2PS 112(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, 96(AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 112(AX)(R8*1)
+	ADDQ      $0x00000080, R8
+	SUBQ      $0x00000080, BX
+	JGE       sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X10
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y10, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources2One
-	JMP         done
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources2One
+	JMP       done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
+
+sources3Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources3Past
+	JMP       sources3Rest
+
+sources3Near:
+	SUBQ $0x00000040, BX
 	JLT  sources3Rest
 
 sources3Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   (DX)(R8*1), Y4
-	VCVTPH2PS   16(DX)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(DX)(R8*1), Y4
-	VCVTPH2PS   48(DX)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (CX)(R8*1), Y4
-	VCVTPH2PS   16(CX)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y4
-	VCVTPH2PS   48(CX)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VCVTPS2PH   $0x00, Y2, X6
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y6, Y1
-	TESTQ       SI, SI
-	JEQ         nearstored2of3
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	JMP         stored2of3
-
-nearstored2of3:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (DX)(R8*1), Y2
-	VCVTPH2PS   16(DX)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources3One
-	JMP         done
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (DX)(R8*1), Y2
+	VCVTPH2PS 16(DX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources3One
+	JMP       done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
+
+sources4Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources4Past
+	JMP       sources4Rest
+
+sources4Near:
+	SUBQ $0x00000040, BX
 	JLT  sources4Rest
 
 sources4Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   (DX)(R8*1), Y4
-	VCVTPH2PS   16(DX)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(DX)(R8*1), Y4
-	VCVTPH2PS   48(DX)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R9)(R8*1), Y4
-	VCVTPH2PS   16(R9)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R9)(R8*1), Y4
-	VCVTPH2PS   48(R9)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (CX)(R8*1), Y4
-	VCVTPH2PS   16(CX)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y4
-	VCVTPH2PS   48(CX)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VCVTPS2PH   $0x00, Y2, X6
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y6, Y1
-	TESTQ       SI, SI
-	JEQ         nearstored2of4
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	JMP         stored2of4
-
-nearstored2of4:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (DX)(R8*1), Y2
-	VCVTPH2PS   16(DX)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R9)(R8*1), Y2
-	VCVTPH2PS   16(R9)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources4One
-	JMP         done
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (DX)(R8*1), Y2
+	VCVTPH2PS 16(DX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R9)(R8*1), Y2
+	VCVTPH2PS 16(R9)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources4One
+	JMP       done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
+
+sources5Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources5Past
+	JMP       sources5Rest
+
+sources5Near:
+	SUBQ $0x00000040, BX
 	JLT  sources5Rest
 
 sources5Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   (DX)(R8*1), Y4
-	VCVTPH2PS   16(DX)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(DX)(R8*1), Y4
-	VCVTPH2PS   48(DX)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R9)(R8*1), Y4
-	VCVTPH2PS   16(R9)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R9)(R8*1), Y4
-	VCVTPH2PS   48(R9)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R10)(R8*1), Y4
-	VCVTPH2PS   16(R10)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R10)(R8*1), Y4
-	VCVTPH2PS   48(R10)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (CX)(R8*1), Y4
-	VCVTPH2PS   16(CX)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y4
-	VCVTPH2PS   48(CX)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VCVTPS2PH   $0x00, Y2, X6
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y6, Y1
-	TESTQ       SI, SI
-	JEQ         nearstored2of5
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	JMP         stored2of5
-
-nearstored2of5:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (DX)(R8*1), Y2
-	VCVTPH2PS   16(DX)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R9)(R8*1), Y2
-	VCVTPH2PS   16(R9)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R10)(R8*1), Y2
-	VCVTPH2PS   16(R10)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources5One
-	JMP         done
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (DX)(R8*1), Y2
+	VCVTPH2PS 16(DX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R9)(R8*1), Y2
+	VCVTPH2PS 16(R9)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R10)(R8*1), Y2
+	VCVTPH2PS 16(R10)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources5One
+	JMP       done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
+
+sources6Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R11)(R8*1), Y4
+	VCVTPH2PS 16(R11)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R11)(R8*1), Y4
+	VCVTPH2PS 48(R11)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources6Past
+	JMP       sources6Rest
+
+sources6Near:
+	SUBQ $0x00000040, BX
 	JLT  sources6Rest
 
 sources6Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   (DX)(R8*1), Y4
-	VCVTPH2PS   16(DX)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(DX)(R8*1), Y4
-	VCVTPH2PS   48(DX)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R9)(R8*1), Y4
-	VCVTPH2PS   16(R9)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R9)(R8*1), Y4
-	VCVTPH2PS   48(R9)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R10)(R8*1), Y4
-	VCVTPH2PS   16(R10)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R10)(R8*1), Y4
-	VCVTPH2PS   48(R10)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R11)(R8*1), Y4
-	VCVTPH2PS   16(R11)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R11)(R8*1), Y4
-	VCVTPH2PS   48(R11)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (CX)(R8*1), Y4
-	VCVTPH2PS   16(CX)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y4
-	VCVTPH2PS   48(CX)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VCVTPS2PH   $0x00, Y2, X6
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y6, Y1
-	TESTQ       SI, SI
-	JEQ         nearstored2of6
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	JMP         stored2of6
-
-nearstored2of6:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R11)(R8*1), Y4
+	VCVTPH2PS 16(R11)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R11)(R8*1), Y4
+	VCVTPH2PS 48(R11)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (DX)(R8*1), Y2
-	VCVTPH2PS   16(DX)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R9)(R8*1), Y2
-	VCVTPH2PS   16(R9)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R10)(R8*1), Y2
-	VCVTPH2PS   16(R10)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R11)(R8*1), Y2
-	VCVTPH2PS   16(R11)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources6One
-	JMP         done
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (DX)(R8*1), Y2
+	VCVTPH2PS 16(DX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R9)(R8*1), Y2
+	VCVTPH2PS 16(R9)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R10)(R8*1), Y2
+	VCVTPH2PS 16(R10)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R11)(R8*1), Y2
+	VCVTPH2PS 16(R11)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources6One
+	JMP       done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
+
+sources7Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R11)(R8*1), Y4
+	VCVTPH2PS 16(R11)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R11)(R8*1), Y4
+	VCVTPH2PS 48(R11)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R12)(R8*1), Y4
+	VCVTPH2PS 16(R12)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R12)(R8*1), Y4
+	VCVTPH2PS 48(R12)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources7Past
+	JMP       sources7Rest
+
+sources7Near:
+	SUBQ $0x00000040, BX
 	JLT  sources7Rest
 
 sources7Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   (DX)(R8*1), Y4
-	VCVTPH2PS   16(DX)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(DX)(R8*1), Y4
-	VCVTPH2PS   48(DX)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R9)(R8*1), Y4
-	VCVTPH2PS   16(R9)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R9)(R8*1), Y4
-	VCVTPH2PS   48(R9)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R10)(R8*1), Y4
-	VCVTPH2PS   16(R10)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R10)(R8*1), Y4
-	VCVTPH2PS   48(R10)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R11)(R8*1), Y4
-	VCVTPH2PS   16(R11)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R11)(R8*1), Y4
-	VCVTPH2PS   48(R11)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R12)(R8*1), Y4
-	VCVTPH2PS   16(R12)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R12)(R8*1), Y4
-	VCVTPH2PS   48(R12)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (CX)(R8*1), Y4
-	VCVTPH2PS   16(CX)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y4
-	VCVTPH2PS   48(CX)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VCVTPS2PH   $0x00, Y2, X6
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y6, Y1
-	TESTQ       SI, SI
-	JEQ         nearstored2of7
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	JMP         stored2of7
-
-nearstored2of7:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R11)(R8*1), Y4
+	VCVTPH2PS 16(R11)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R11)(R8*1), Y4
+	VCVTPH2PS 48(R11)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R12)(R8*1), Y4
+	VCVTPH2PS 16(R12)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R12)(R8*1), Y4
+	VCVTPH2PS 48(R12)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (DX)(R8*1), Y2
-	VCVTPH2PS   16(DX)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R9)(R8*1), Y2
-	VCVTPH2PS   16(R9)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R10)(R8*1), Y2
-	VCVTPH2PS   16(R10)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R11)(R8*1), Y2
-	VCVTPH2PS   16(R11)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R12)(R8*1), Y2
-	VCVTPH2PS   16(R12)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources7One
-	JMP         done
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (DX)(R8*1), Y2
+	VCVTPH2PS 16(DX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R9)(R8*1), Y2
+	VCVTPH2PS 16(R9)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R10)(R8*1), Y2
+	VCVTPH2PS 16(R10)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R11)(R8*1), Y2
+	VCVTPH2PS 16(R11)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R12)(R8*1), Y2
+	VCVTPH2PS 16(R12)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources7One
+	JMP       done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
+
+sources8Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R11)(R8*1), Y4
+	VCVTPH2PS 16(R11)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R11)(R8*1), Y4
+	VCVTPH2PS 48(R11)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R12)(R8*1), Y4
+	VCVTPH2PS 16(R12)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R12)(R8*1), Y4
+	VCVTPH2PS 48(R12)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R13)(R8*1), Y4
+	VCVTPH2PS 16(R13)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R13)(R8*1), Y4
+	VCVTPH2PS 48(R13)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources8Past
+	JMP       sources8Rest
+
+sources8Near:
+	SUBQ $0x00000040, BX
 	JLT  sources8Rest
 
 sources8Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   (DX)(R8*1), Y4
-	VCVTPH2PS   16(DX)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(DX)(R8*1), Y4
-	VCVTPH2PS   48(DX)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R9)(R8*1), Y4
-	VCVTPH2PS   16(R9)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R9)(R8*1), Y4
-	VCVTPH2PS   48(R9)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R10)(R8*1), Y4
-	VCVTPH2PS   16(R10)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R10)(R8*1), Y4
-	VCVTPH2PS   48(R10)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R11)(R8*1), Y4
-	VCVTPH2PS   16(R11)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R11)(R8*1), Y4
-	VCVTPH2PS   48(R11)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R12)(R8*1), Y4
-	VCVTPH2PS   16(R12)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R12)(R8*1), Y4
-	VCVTPH2PS   48(R12)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (R13)(R8*1), Y4
-	VCVTPH2PS   16(R13)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R13)(R8*1), Y4
-	VCVTPH2PS   48(R13)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPH2PS   (CX)(R8*1), Y4
-	VCVTPH2PS   16(CX)(R8*1), Y5
-	VADDPS      Y4, Y0, Y0
-	VADDPS      Y5, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y4
-	VCVTPH2PS   48(CX)(R8*1), Y5
-	VADDPS      Y4, Y2, Y2
-	VADDPS      Y5, Y3, Y3
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VCVTPS2PH   $0x00, Y2, X6
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y6, Y1
-	TESTQ       SI, SI
-	JEQ         nearstored2of8
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	JMP         stored2of8
-
-nearstored2of8:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R11)(R8*1), Y4
+	VCVTPH2PS 16(R11)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R11)(R8*1), Y4
+	VCVTPH2PS 48(R11)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R12)(R8*1), Y4
+	VCVTPH2PS 16(R12)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R12)(R8*1), Y4
+	VCVTPH2PS 48(R12)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (R13)(R8*1), Y4
+	VCVTPH2PS 16(R13)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R13)(R8*1), Y4
+	VCVTPH2PS 48(R13)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VADDPS    Y4, Y0, Y0
+	VADDPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (DX)(R8*1), Y2
-	VCVTPH2PS   16(DX)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R9)(R8*1), Y2
-	VCVTPH2PS   16(R9)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R10)(R8*1), Y2
-	VCVTPH2PS   16(R10)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R11)(R8*1), Y2
-	VCVTPH2PS   16(R11)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R12)(R8*1), Y2
-	VCVTPH2PS   16(R12)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (R13)(R8*1), Y2
-	VCVTPH2PS   16(R13)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VADDPS      Y2, Y0, Y0
-	VADDPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources8One
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (DX)(R8*1), Y2
+	VCVTPH2PS 16(DX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R9)(R8*1), Y2
+	VCVTPH2PS 16(R9)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R10)(R8*1), Y2
+	VCVTPH2PS 16(R10)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R11)(R8*1), Y2
+	VCVTPH2PS 16(R11)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R12)(R8*1), Y2
+	VCVTPH2PS 16(R12)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (R13)(R8*1), Y2
+	VCVTPH2PS 16(R13)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VADDPS    Y2, Y0, Y0
+	VADDPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources8One
 
 done:
 	TESTQ SI, SI
@@ -17055,739 +23067,1079 @@ end:
 	RET
 
 // func avx2ProdFloat16(to *byte, from *[8]*byte, k int, n int, past int)
-// Requires: AVX, AVX2, F16C, MMX+
+// Requires: AVX, F16C, MMX+
 TEXT ·avx2ProdFloat16(SB), NOSPLIT, $0-40
-	MOVQ to+0(FP), AX
-	MOVQ from+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ past+32(FP), SI
-	MOVQ (CX), DI
-	XORQ R8, R8
-	CMPQ DX, $0x02
-	JNE  not2
-	MOVQ 8(CX), CX
-	CMPQ BX, $0x00000080
+	MOVQ  to+0(FP), AX
+	MOVQ  from+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  n+24(FP), BX
+	MOVQ  past+32(FP), SI
+	MOVQ  (CX), DI
+	XORQ  R8, R8
+	CMPQ  DX, $0x02
+	JNE   not2
+	MOVQ  8(CX), CX
+	TESTQ SI, SI
+	JEQ   sources2Near
+	SUBQ  $0x00000080, BX
+	JLT   sources2Rest
+
+sources2Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPH2PS 32(DI)(R8*1), Y0
+	VCVTPH2PS 48(DI)(R8*1), Y1
+	VCVTPH2PS 32(CX)(R8*1), Y2
+	VCVTPH2PS 48(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	VCVTPH2PS 64(DI)(R8*1), Y0
+	VCVTPH2PS 80(DI)(R8*1), Y1
+	VCVTPH2PS 64(CX)(R8*1), Y2
+	VCVTPH2PS 80(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, 64(AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 80(AX)(R8*1)
+	VCVTPH2PS 96(DI)(R8*1), Y0
+	VCVTPH2PS 112(DI)(R8*1), Y1
+	VCVTPH2PS 96(CX)(R8*1), Y2
+	VCVTPH2PS 112(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, 96(AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 112(AX)(R8*1)
+	ADDQ      $0x00000080, R8
+	SUBQ      $0x00000080, BX
+	JGE       sources2Past
+	JMP       sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
 	JLT  sources2Rest
 
 sources2Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   64(DI)(R8*1), Y4
-	VCVTPH2PS   80(DI)(R8*1), Y5
-	VCVTPH2PS   96(DI)(R8*1), Y6
-	VCVTPH2PS   112(DI)(R8*1), Y7
-	VCVTPH2PS   (CX)(R8*1), Y8
-	VCVTPH2PS   16(CX)(R8*1), Y9
-	VMULPS      Y8, Y0, Y0
-	VMULPS      Y9, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y8
-	VCVTPH2PS   48(CX)(R8*1), Y9
-	VMULPS      Y8, Y2, Y2
-	VMULPS      Y9, Y3, Y3
-	VCVTPH2PS   64(CX)(R8*1), Y8
-	VCVTPH2PS   80(CX)(R8*1), Y9
-	VMULPS      Y8, Y4, Y4
-	VMULPS      Y9, Y5, Y5
-	VCVTPH2PS   96(CX)(R8*1), Y8
-	VCVTPH2PS   112(CX)(R8*1), Y9
-	VMULPS      Y8, Y6, Y6
-	VMULPS      Y9, Y7, Y7
-	VCVTPS2PH   $0x00, Y0, X10
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y10, Y0
-	VCVTPS2PH   $0x00, Y2, X10
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y10, Y1
-	VCVTPS2PH   $0x00, Y4, X10
-	VCVTPS2PH   $0x00, Y5, X2
-	VINSERTI128 $0x01, X2, Y10, Y2
-	VCVTPS2PH   $0x00, Y6, X10
-	VCVTPS2PH   $0x00, Y7, X3
-	VINSERTI128 $0x01, X3, Y10, Y3
-	TESTQ       SI, SI
-	JEQ         nearstored4of2
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	VMOVNTDQ    Y2, 64(AX)(R8*1)
-	VMOVNTDQ    Y3, 96(AX)(R8*1)
-	JMP         stored4of2
-
-nearstored4of2:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-	VMOVDQU Y2, 64(AX)(R8*1)
-	VMOVDQU Y3, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPH2PS 32(DI)(R8*1), Y0
+	VCVTPH2PS 48(DI)(R8*1), Y1
+	VCVTPH2PS 32(CX)(R8*1), Y2
+	VCVTPH2PS 48(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	VCVTPH2PS 64(DI)(R8*1), Y0
+	VCVTPH2PS 80(DI)(R8*1), Y1
+	VCVTPH2PS 64(CX)(R8*1), Y2
+	VCVTPH2PS 80(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, 64(AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 80(AX)(R8*1)
+	VCVTPH2PS 96(DI)(R8*1), Y0
+	VCVTPH2PS 112(DI)(R8*1), Y1
+	VCVTPH2PS 96(CX)(R8*1), Y2
+	VCVTPH2PS 112(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, 96(AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 112(AX)(R8*1)
+	ADDQ      $0x00000080, R8
+	SUBQ      $0x00000080, BX
+	JGE       sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X10
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y10, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources2One
-	JMP         done
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources2One
+	JMP       done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
+
+sources3Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources3Past
+	JMP       sources3Rest
+
+sources3Near:
+	SUBQ $0x00000040, BX
 	JLT  sources3Rest
 
 sources3Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   (DX)(R8*1), Y4
-	VCVTPH2PS   16(DX)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(DX)(R8*1), Y4
-	VCVTPH2PS   48(DX)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (CX)(R8*1), Y4
-	VCVTPH2PS   16(CX)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y4
-	VCVTPH2PS   48(CX)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VCVTPS2PH   $0x00, Y2, X6
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y6, Y1
-	TESTQ       SI, SI
-	JEQ         nearstored2of3
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	JMP         stored2of3
-
-nearstored2of3:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (DX)(R8*1), Y2
-	VCVTPH2PS   16(DX)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources3One
-	JMP         done
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (DX)(R8*1), Y2
+	VCVTPH2PS 16(DX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources3One
+	JMP       done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
+
+sources4Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources4Past
+	JMP       sources4Rest
+
+sources4Near:
+	SUBQ $0x00000040, BX
 	JLT  sources4Rest
 
 sources4Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   (DX)(R8*1), Y4
-	VCVTPH2PS   16(DX)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(DX)(R8*1), Y4
-	VCVTPH2PS   48(DX)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R9)(R8*1), Y4
-	VCVTPH2PS   16(R9)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R9)(R8*1), Y4
-	VCVTPH2PS   48(R9)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (CX)(R8*1), Y4
-	VCVTPH2PS   16(CX)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y4
-	VCVTPH2PS   48(CX)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VCVTPS2PH   $0x00, Y2, X6
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y6, Y1
-	TESTQ       SI, SI
-	JEQ         nearstored2of4
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	JMP         stored2of4
-
-nearstored2of4:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (DX)(R8*1), Y2
-	VCVTPH2PS   16(DX)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R9)(R8*1), Y2
-	VCVTPH2PS   16(R9)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources4One
-	JMP         done
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (DX)(R8*1), Y2
+	VCVTPH2PS 16(DX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R9)(R8*1), Y2
+	VCVTPH2PS 16(R9)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources4One
+	JMP       done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
+
+sources5Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources5Past
+	JMP       sources5Rest
+
+sources5Near:
+	SUBQ $0x00000040, BX
 	JLT  sources5Rest
 
 sources5Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   (DX)(R8*1), Y4
-	VCVTPH2PS   16(DX)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(DX)(R8*1), Y4
-	VCVTPH2PS   48(DX)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R9)(R8*1), Y4
-	VCVTPH2PS   16(R9)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R9)(R8*1), Y4
-	VCVTPH2PS   48(R9)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R10)(R8*1), Y4
-	VCVTPH2PS   16(R10)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R10)(R8*1), Y4
-	VCVTPH2PS   48(R10)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (CX)(R8*1), Y4
-	VCVTPH2PS   16(CX)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y4
-	VCVTPH2PS   48(CX)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VCVTPS2PH   $0x00, Y2, X6
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y6, Y1
-	TESTQ       SI, SI
-	JEQ         nearstored2of5
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	JMP         stored2of5
-
-nearstored2of5:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (DX)(R8*1), Y2
-	VCVTPH2PS   16(DX)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R9)(R8*1), Y2
-	VCVTPH2PS   16(R9)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R10)(R8*1), Y2
-	VCVTPH2PS   16(R10)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources5One
-	JMP         done
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (DX)(R8*1), Y2
+	VCVTPH2PS 16(DX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R9)(R8*1), Y2
+	VCVTPH2PS 16(R9)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R10)(R8*1), Y2
+	VCVTPH2PS 16(R10)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources5One
+	JMP       done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
+
+sources6Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R11)(R8*1), Y4
+	VCVTPH2PS 16(R11)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R11)(R8*1), Y4
+	VCVTPH2PS 48(R11)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources6Past
+	JMP       sources6Rest
+
+sources6Near:
+	SUBQ $0x00000040, BX
 	JLT  sources6Rest
 
 sources6Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   (DX)(R8*1), Y4
-	VCVTPH2PS   16(DX)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(DX)(R8*1), Y4
-	VCVTPH2PS   48(DX)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R9)(R8*1), Y4
-	VCVTPH2PS   16(R9)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R9)(R8*1), Y4
-	VCVTPH2PS   48(R9)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R10)(R8*1), Y4
-	VCVTPH2PS   16(R10)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R10)(R8*1), Y4
-	VCVTPH2PS   48(R10)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R11)(R8*1), Y4
-	VCVTPH2PS   16(R11)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R11)(R8*1), Y4
-	VCVTPH2PS   48(R11)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (CX)(R8*1), Y4
-	VCVTPH2PS   16(CX)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y4
-	VCVTPH2PS   48(CX)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VCVTPS2PH   $0x00, Y2, X6
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y6, Y1
-	TESTQ       SI, SI
-	JEQ         nearstored2of6
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	JMP         stored2of6
-
-nearstored2of6:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R11)(R8*1), Y4
+	VCVTPH2PS 16(R11)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R11)(R8*1), Y4
+	VCVTPH2PS 48(R11)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (DX)(R8*1), Y2
-	VCVTPH2PS   16(DX)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R9)(R8*1), Y2
-	VCVTPH2PS   16(R9)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R10)(R8*1), Y2
-	VCVTPH2PS   16(R10)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R11)(R8*1), Y2
-	VCVTPH2PS   16(R11)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources6One
-	JMP         done
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (DX)(R8*1), Y2
+	VCVTPH2PS 16(DX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R9)(R8*1), Y2
+	VCVTPH2PS 16(R9)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R10)(R8*1), Y2
+	VCVTPH2PS 16(R10)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R11)(R8*1), Y2
+	VCVTPH2PS 16(R11)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources6One
+	JMP       done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
+
+sources7Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R11)(R8*1), Y4
+	VCVTPH2PS 16(R11)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R11)(R8*1), Y4
+	VCVTPH2PS 48(R11)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R12)(R8*1), Y4
+	VCVTPH2PS 16(R12)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R12)(R8*1), Y4
+	VCVTPH2PS 48(R12)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources7Past
+	JMP       sources7Rest
+
+sources7Near:
+	SUBQ $0x00000040, BX
 	JLT  sources7Rest
 
 sources7Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   (DX)(R8*1), Y4
-	VCVTPH2PS   16(DX)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(DX)(R8*1), Y4
-	VCVTPH2PS   48(DX)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R9)(R8*1), Y4
-	VCVTPH2PS   16(R9)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R9)(R8*1), Y4
-	VCVTPH2PS   48(R9)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R10)(R8*1), Y4
-	VCVTPH2PS   16(R10)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R10)(R8*1), Y4
-	VCVTPH2PS   48(R10)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R11)(R8*1), Y4
-	VCVTPH2PS   16(R11)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R11)(R8*1), Y4
-	VCVTPH2PS   48(R11)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R12)(R8*1), Y4
-	VCVTPH2PS   16(R12)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R12)(R8*1), Y4
-	VCVTPH2PS   48(R12)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (CX)(R8*1), Y4
-	VCVTPH2PS   16(CX)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y4
-	VCVTPH2PS   48(CX)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VCVTPS2PH   $0x00, Y2, X6
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y6, Y1
-	TESTQ       SI, SI
-	JEQ         nearstored2of7
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	JMP         stored2of7
-
-nearstored2of7:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R11)(R8*1), Y4
+	VCVTPH2PS 16(R11)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R11)(R8*1), Y4
+	VCVTPH2PS 48(R11)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R12)(R8*1), Y4
+	VCVTPH2PS 16(R12)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R12)(R8*1), Y4
+	VCVTPH2PS 48(R12)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (DX)(R8*1), Y2
-	VCVTPH2PS   16(DX)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R9)(R8*1), Y2
-	VCVTPH2PS   16(R9)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R10)(R8*1), Y2
-	VCVTPH2PS   16(R10)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R11)(R8*1), Y2
-	VCVTPH2PS   16(R11)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R12)(R8*1), Y2
-	VCVTPH2PS   16(R12)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources7One
-	JMP         done
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (DX)(R8*1), Y2
+	VCVTPH2PS 16(DX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R9)(R8*1), Y2
+	VCVTPH2PS 16(R9)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R10)(R8*1), Y2
+	VCVTPH2PS 16(R10)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R11)(R8*1), Y2
+	VCVTPH2PS 16(R11)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R12)(R8*1), Y2
+	VCVTPH2PS 16(R12)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources7One
+	JMP       done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
+
+sources8Past:
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R11)(R8*1), Y4
+	VCVTPH2PS 16(R11)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R11)(R8*1), Y4
+	VCVTPH2PS 48(R11)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R12)(R8*1), Y4
+	VCVTPH2PS 16(R12)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R12)(R8*1), Y4
+	VCVTPH2PS 48(R12)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R13)(R8*1), Y4
+	VCVTPH2PS 16(R13)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R13)(R8*1), Y4
+	VCVTPH2PS 48(R13)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVNTDQ  X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVNTDQ  X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVNTDQ  X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVNTDQ  X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources8Past
+	JMP       sources8Rest
+
+sources8Near:
+	SUBQ $0x00000040, BX
 	JLT  sources8Rest
 
 sources8Step:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   32(DI)(R8*1), Y2
-	VCVTPH2PS   48(DI)(R8*1), Y3
-	VCVTPH2PS   (DX)(R8*1), Y4
-	VCVTPH2PS   16(DX)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(DX)(R8*1), Y4
-	VCVTPH2PS   48(DX)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R9)(R8*1), Y4
-	VCVTPH2PS   16(R9)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R9)(R8*1), Y4
-	VCVTPH2PS   48(R9)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R10)(R8*1), Y4
-	VCVTPH2PS   16(R10)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R10)(R8*1), Y4
-	VCVTPH2PS   48(R10)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R11)(R8*1), Y4
-	VCVTPH2PS   16(R11)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R11)(R8*1), Y4
-	VCVTPH2PS   48(R11)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R12)(R8*1), Y4
-	VCVTPH2PS   16(R12)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R12)(R8*1), Y4
-	VCVTPH2PS   48(R12)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (R13)(R8*1), Y4
-	VCVTPH2PS   16(R13)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(R13)(R8*1), Y4
-	VCVTPH2PS   48(R13)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPH2PS   (CX)(R8*1), Y4
-	VCVTPH2PS   16(CX)(R8*1), Y5
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y5, Y1, Y1
-	VCVTPH2PS   32(CX)(R8*1), Y4
-	VCVTPH2PS   48(CX)(R8*1), Y5
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VCVTPS2PH   $0x00, Y2, X6
-	VCVTPS2PH   $0x00, Y3, X1
-	VINSERTI128 $0x01, X1, Y6, Y1
-	TESTQ       SI, SI
-	JEQ         nearstored2of8
-	VMOVNTDQ    Y0, (AX)(R8*1)
-	VMOVNTDQ    Y1, 32(AX)(R8*1)
-	JMP         stored2of8
-
-nearstored2of8:
-	VMOVDQU Y0, (AX)(R8*1)
-	VMOVDQU Y1, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS 32(DI)(R8*1), Y2
+	VCVTPH2PS 48(DI)(R8*1), Y3
+	VCVTPH2PS (DX)(R8*1), Y4
+	VCVTPH2PS 16(DX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(DX)(R8*1), Y4
+	VCVTPH2PS 48(DX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R9)(R8*1), Y4
+	VCVTPH2PS 16(R9)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R9)(R8*1), Y4
+	VCVTPH2PS 48(R9)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R10)(R8*1), Y4
+	VCVTPH2PS 16(R10)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R10)(R8*1), Y4
+	VCVTPH2PS 48(R10)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R11)(R8*1), Y4
+	VCVTPH2PS 16(R11)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R11)(R8*1), Y4
+	VCVTPH2PS 48(R11)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R12)(R8*1), Y4
+	VCVTPH2PS 16(R12)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R12)(R8*1), Y4
+	VCVTPH2PS 48(R12)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (R13)(R8*1), Y4
+	VCVTPH2PS 16(R13)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(R13)(R8*1), Y4
+	VCVTPH2PS 48(R13)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPH2PS (CX)(R8*1), Y4
+	VCVTPH2PS 16(CX)(R8*1), Y5
+	VMULPS    Y4, Y0, Y0
+	VMULPS    Y5, Y1, Y1
+	VCVTPH2PS 32(CX)(R8*1), Y4
+	VCVTPH2PS 48(CX)(R8*1), Y5
+	VMULPS    Y4, Y2, Y2
+	VMULPS    Y5, Y3, Y3
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	VCVTPS2PH $0x00, Y2, X0
+	VMOVDQU   X0, 32(AX)(R8*1)
+	VCVTPS2PH $0x00, Y3, X0
+	VMOVDQU   X0, 48(AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	SUBQ      $0x00000040, BX
+	JGE       sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
-	VCVTPH2PS   (DI)(R8*1), Y0
-	VCVTPH2PS   16(DI)(R8*1), Y1
-	VCVTPH2PS   (DX)(R8*1), Y2
-	VCVTPH2PS   16(DX)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R9)(R8*1), Y2
-	VCVTPH2PS   16(R9)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R10)(R8*1), Y2
-	VCVTPH2PS   16(R10)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R11)(R8*1), Y2
-	VCVTPH2PS   16(R11)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R12)(R8*1), Y2
-	VCVTPH2PS   16(R12)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (R13)(R8*1), Y2
-	VCVTPH2PS   16(R13)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPH2PS   (CX)(R8*1), Y2
-	VCVTPH2PS   16(CX)(R8*1), Y3
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y3, Y1, Y1
-	VCVTPS2PH   $0x00, Y0, X6
-	VCVTPS2PH   $0x00, Y1, X0
-	VINSERTI128 $0x01, X0, Y6, Y0
-	VMOVDQU     Y0, (AX)(R8*1)
-	ADDQ        $0x20, R8
-	SUBQ        $0x20, BX
-	JNE         sources8One
+	VCVTPH2PS (DI)(R8*1), Y0
+	VCVTPH2PS 16(DI)(R8*1), Y1
+	VCVTPH2PS (DX)(R8*1), Y2
+	VCVTPH2PS 16(DX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R9)(R8*1), Y2
+	VCVTPH2PS 16(R9)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R10)(R8*1), Y2
+	VCVTPH2PS 16(R10)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R11)(R8*1), Y2
+	VCVTPH2PS 16(R11)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R12)(R8*1), Y2
+	VCVTPH2PS 16(R12)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (R13)(R8*1), Y2
+	VCVTPH2PS 16(R13)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPH2PS (CX)(R8*1), Y2
+	VCVTPH2PS 16(CX)(R8*1), Y3
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (AX)(R8*1)
+	VCVTPS2PH $0x00, Y1, X0
+	VMOVDQU   X0, 16(AX)(R8*1)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, BX
+	JNE       sources8One
 
 done:
 	TESTQ SI, SI
@@ -17816,8 +24168,96 @@ TEXT ·avx2MinFloat16(SB), NOSPLIT, $0-40
 	CMPQ     DX, $0x02
 	JNE      not2
 	MOVQ     8(CX), CX
-	CMPQ     BX, $0x00000080
+	TESTQ    SI, SI
+	JEQ      sources2Near
+	SUBQ     $0x00000080, BX
 	JLT      sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  64(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  96(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
+	JLT  sources2Rest
 
 sources2Step:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -17826,95 +24266,83 @@ sources2Step:
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  32(DI)(R8*1), Y4
+	VMOVDQU  (CX)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y4, Y4
-	VMOVDQU  64(DI)(R8*1), Y6
-	VPAND    Y0, Y6, Y7
-	VPCMPGTW Y1, Y7, Y7
-	VPSRAW   $0x0f, Y6, Y8
-	VPSRLW   $0x01, Y8, Y8
-	VPXOR    Y8, Y6, Y6
-	VMOVDQU  96(DI)(R8*1), Y8
-	VPAND    Y0, Y8, Y9
-	VPCMPGTW Y1, Y9, Y9
-	VPSRAW   $0x0f, Y8, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y8, Y8
-	VMOVDQU  (CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y2, Y2
-	VPOR     Y11, Y3, Y3
-	VMOVDQU  32(CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y4, Y4
-	VPOR     Y11, Y5, Y5
-	VMOVDQU  64(CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y6, Y6
-	VPOR     Y11, Y7, Y7
-	VMOVDQU  96(CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y8, Y8
-	VPOR     Y11, Y9, Y9
-	VPSRAW   $0x0f, Y2, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y2, Y2
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
-	VPOR     Y5, Y4, Y4
-	VPSRAW   $0x0f, Y6, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y6, Y6
-	VPOR     Y7, Y6, Y6
-	VPSRAW   $0x0f, Y8, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y8, Y8
-	VPOR     Y9, Y8, Y8
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	VMOVNTDQ Y6, 64(AX)(R8*1)
-	VMOVNTDQ Y8, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-	VMOVDQU Y6, 64(AX)(R8*1)
-	VMOVDQU Y8, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU  Y2, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  64(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  96(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -17942,11 +24370,77 @@ sources2One:
 	JMP      done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
+
+sources3Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
+
+sources3Near:
+	SUBQ $0x00000040, BX
 	JLT  sources3Rest
 
 sources3Step:
@@ -17998,29 +24492,19 @@ sources3Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of3
-
-nearstored2of3:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -18056,12 +24540,94 @@ sources3One:
 	JMP      done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
+
+sources4Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
+
+sources4Near:
+	SUBQ $0x00000040, BX
 	JLT  sources4Rest
 
 sources4Step:
@@ -18129,29 +24695,19 @@ sources4Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of4
-
-nearstored2of4:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -18195,13 +24751,111 @@ sources4One:
 	JMP      done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
+
+sources5Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
+
+sources5Near:
+	SUBQ $0x00000040, BX
 	JLT  sources5Rest
 
 sources5Step:
@@ -18285,29 +24939,19 @@ sources5Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of5
-
-nearstored2of5:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -18359,14 +25003,128 @@ sources5One:
 	JMP      done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
+
+sources6Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
+
+sources6Near:
+	SUBQ $0x00000040, BX
 	JLT  sources6Rest
 
 sources6Step:
@@ -18466,29 +25224,19 @@ sources6Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of6
-
-nearstored2of6:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -18548,15 +25296,145 @@ sources6One:
 	JMP      done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
+
+sources7Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
+
+sources7Near:
+	SUBQ $0x00000040, BX
 	JLT  sources7Rest
 
 sources7Step:
@@ -18672,29 +25550,19 @@ sources7Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of7
-
-nearstored2of7:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -18762,14 +25630,160 @@ sources7One:
 	JMP      done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
+
+sources8Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
+
+sources8Near:
+	SUBQ $0x00000040, BX
 	JLT  sources8Rest
 
 sources8Step:
@@ -18901,29 +25915,19 @@ sources8Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of8
-
-nearstored2of8:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -19024,8 +26028,96 @@ TEXT ·avx2MaxFloat16(SB), NOSPLIT, $0-40
 	CMPQ     DX, $0x02
 	JNE      not2
 	MOVQ     8(CX), CX
-	CMPQ     BX, $0x00000080
+	TESTQ    SI, SI
+	JEQ      sources2Near
+	SUBQ     $0x00000080, BX
 	JLT      sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  64(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  96(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
+	JLT  sources2Rest
 
 sources2Step:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -19034,95 +26126,83 @@ sources2Step:
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  32(DI)(R8*1), Y4
+	VMOVDQU  (CX)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y4, Y4
-	VMOVDQU  64(DI)(R8*1), Y6
-	VPAND    Y0, Y6, Y7
-	VPCMPGTW Y1, Y7, Y7
-	VPSRAW   $0x0f, Y6, Y8
-	VPSRLW   $0x01, Y8, Y8
-	VPXOR    Y8, Y6, Y6
-	VMOVDQU  96(DI)(R8*1), Y8
-	VPAND    Y0, Y8, Y9
-	VPCMPGTW Y1, Y9, Y9
-	VPSRAW   $0x0f, Y8, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y8, Y8
-	VMOVDQU  (CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y2, Y2
-	VPOR     Y11, Y3, Y3
-	VMOVDQU  32(CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y4, Y4
-	VPOR     Y11, Y5, Y5
-	VMOVDQU  64(CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y6, Y6
-	VPOR     Y11, Y7, Y7
-	VMOVDQU  96(CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y8, Y8
-	VPOR     Y11, Y9, Y9
-	VPSRAW   $0x0f, Y2, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y2, Y2
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
-	VPOR     Y5, Y4, Y4
-	VPSRAW   $0x0f, Y6, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y6, Y6
-	VPOR     Y7, Y6, Y6
-	VPSRAW   $0x0f, Y8, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y8, Y8
-	VPOR     Y9, Y8, Y8
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	VMOVNTDQ Y6, 64(AX)(R8*1)
-	VMOVNTDQ Y8, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-	VMOVDQU Y6, 64(AX)(R8*1)
-	VMOVDQU Y8, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU  Y2, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  64(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  96(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -19150,11 +26230,77 @@ sources2One:
 	JMP      done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
+
+sources3Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
+
+sources3Near:
+	SUBQ $0x00000040, BX
 	JLT  sources3Rest
 
 sources3Step:
@@ -19206,29 +26352,19 @@ sources3Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of3
-
-nearstored2of3:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -19264,12 +26400,94 @@ sources3One:
 	JMP      done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
+
+sources4Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
+
+sources4Near:
+	SUBQ $0x00000040, BX
 	JLT  sources4Rest
 
 sources4Step:
@@ -19337,29 +26555,19 @@ sources4Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of4
-
-nearstored2of4:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -19403,13 +26611,111 @@ sources4One:
 	JMP      done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
+
+sources5Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
+
+sources5Near:
+	SUBQ $0x00000040, BX
 	JLT  sources5Rest
 
 sources5Step:
@@ -19493,29 +26799,19 @@ sources5Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of5
-
-nearstored2of5:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -19567,14 +26863,128 @@ sources5One:
 	JMP      done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
+
+sources6Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
+
+sources6Near:
+	SUBQ $0x00000040, BX
 	JLT  sources6Rest
 
 sources6Step:
@@ -19674,29 +27084,19 @@ sources6Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of6
-
-nearstored2of6:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -19756,15 +27156,145 @@ sources6One:
 	JMP      done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
+
+sources7Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
+
+sources7Near:
+	SUBQ $0x00000040, BX
 	JLT  sources7Rest
 
 sources7Step:
@@ -19880,29 +27410,19 @@ sources7Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of7
-
-nearstored2of7:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -19970,14 +27490,160 @@ sources7One:
 	JMP      done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
+
+sources8Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
+
+sources8Near:
+	SUBQ $0x00000040, BX
 	JLT  sources8Rest
 
 sources8Step:
@@ -20109,29 +27775,19 @@ sources8Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of8
-
-nearstored2of8:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -20224,63 +27880,62 @@ TEXT ·avx2DivideFloat16(SB), NOSPLIT, $0-24
 	VCVTSI2SSQ   DX, X0, X0
 	VBROADCASTSS X0, Y0
 	XORQ         DX, DX
-	CMPQ         CX, $0x00000080
+	SUBQ         $0x00000080, CX
 	JLT          divideRest
 
 divideStep:
-	VCVTPH2PS   (AX)(DX*1), Y1
-	VCVTPH2PS   16(AX)(DX*1), Y2
-	VDIVPS      Y0, Y1, Y1
-	VDIVPS      Y0, Y2, Y2
-	VCVTPS2PH   $0x00, Y1, X3
-	VCVTPS2PH   $0x00, Y2, X1
-	VINSERTI128 $0x01, X1, Y3, Y1
-	VMOVDQU     Y1, (AX)(DX*1)
-	VCVTPH2PS   32(AX)(DX*1), Y1
-	VCVTPH2PS   48(AX)(DX*1), Y2
-	VDIVPS      Y0, Y1, Y1
-	VDIVPS      Y0, Y2, Y2
-	VCVTPS2PH   $0x00, Y1, X3
-	VCVTPS2PH   $0x00, Y2, X1
-	VINSERTI128 $0x01, X1, Y3, Y1
-	VMOVDQU     Y1, 32(AX)(DX*1)
-	VCVTPH2PS   64(AX)(DX*1), Y1
-	VCVTPH2PS   80(AX)(DX*1), Y2
-	VDIVPS      Y0, Y1, Y1
-	VDIVPS      Y0, Y2, Y2
-	VCVTPS2PH   $0x00, Y1, X3
-	VCVTPS2PH   $0x00, Y2, X1
-	VINSERTI128 $0x01, X1, Y3, Y1
-	VMOVDQU     Y1, 64(AX)(DX*1)
-	VCVTPH2PS   96(AX)(DX*1), Y1
-	VCVTPH2PS   112(AX)(DX*1), Y2
-	VDIVPS      Y0, Y1, Y1
-	VDIVPS      Y0, Y2, Y2
-	VCVTPS2PH   $0x00, Y1, X3
-	VCVTPS2PH   $0x00, Y2, X1
-	VINSERTI128 $0x01, X1, Y3, Y1
-	VMOVDQU     Y1, 96(AX)(DX*1)
-	ADDQ        $0x00000080, DX
-	SUBQ        $0x00000080, CX
-	CMPQ        CX, $0x00000080
-	JGE         divideStep
+	VCVTPH2PS (AX)(DX*1), Y1
+	VCVTPH2PS 16(AX)(DX*1), Y2
+	VDIVPS    Y0, Y1, Y1
+	VDIVPS    Y0, Y2, Y2
+	VCVTPS2PH $0x00, Y1, X1
+	VMOVDQU   X1, (AX)(DX*1)
+	VCVTPS2PH $0x00, Y2, X1
+	VMOVDQU   X1, 16(AX)(DX*1)
+	VCVTPH2PS 32(AX)(DX*1), Y1
+	VCVTPH2PS 48(AX)(DX*1), Y2
+	VDIVPS    Y0, Y1, Y1
+	VDIVPS    Y0, Y2, Y2
+	VCVTPS2PH $0x00, Y1, X1
+	VMOVDQU   X1, 32(AX)(DX*1)
+	VCVTPS2PH $0x00, Y2, X1
+	VMOVDQU   X1, 48(AX)(DX*1)
+	VCVTPH2PS 64(AX)(DX*1), Y1
+	VCVTPH2PS 80(AX)(DX*1), Y2
+	VDIVPS    Y0, Y1, Y1
+	VDIVPS    Y0, Y2, Y2
+	VCVTPS2PH $0x00, Y1, X1
+	VMOVDQU   X1, 64(AX)(DX*1)
+	VCVTPS2PH $0x00, Y2, X1
+	VMOVDQU   X1, 80(AX)(DX*1)
+	VCVTPH2PS 96(AX)(DX*1), Y1
+	VCVTPH2PS 112(AX)(DX*1), Y2
+	VDIVPS    Y0, Y1, Y1
+	VDIVPS    Y0, Y2, Y2
+	VCVTPS2PH $0x00, Y1, X1
+	VMOVDQU   X1, 96(AX)(DX*1)
+	VCVTPS2PH $0x00, Y2, X1
+	VMOVDQU   X1, 112(AX)(DX*1)
+	ADDQ      $0x00000080, DX
+	SUBQ      $0x00000080, CX
+	JGE       divideStep
 
 divideRest:
-	TESTQ CX, CX
-	JEQ   done
+	ADDQ $0x00000080, CX
+	JEQ  done
 
 divideOne:
-	VCVTPH2PS   (AX)(DX*1), Y1
-	VCVTPH2PS   16(AX)(DX*1), Y2
-	VDIVPS      Y0, Y1, Y1
-	VDIVPS      Y0, Y2, Y2
-	VCVTPS2PH   $0x00, Y1, X3
-	VCVTPS2PH   $0x00, Y2, X1
-	VINSERTI128 $0x01, X1, Y3, Y1
-	VMOVDQU     Y1, (AX)(DX*1)
-	ADDQ        $0x20, DX
-	SUBQ        $0x20, CX
-	JNE         divideOne
+	VCVTPH2PS (AX)(DX*1), Y1
+	VCVTPH2PS 16(AX)(DX*1), Y2
+	VDIVPS    Y0, Y1, Y1
+	VDIVPS    Y0, Y2, Y2
+	VCVTPS2PH $0x00, Y1, X1
+	VMOVDQU   X1, (AX)(DX*1)
+	VCVTPS2PH $0x00, Y2, X1
+	VMOVDQU   X1, 16(AX)(DX*1)
+	ADDQ      $0x20, DX
+	SUBQ      $0x20, CX
+	JNE       divideOne
 
 done:
 	VZEROUPPER
@@ -20305,121 +27960,213 @@ TEXT ·avx2SumBFloat16(SB), NOSPLIT, $0-40
 	CMPQ     DX, $0x02
 	JNE      not2
 	MOVQ     8(CX), CX
-	CMPQ     BX, $0x00000080
+	TESTQ    SI, SI
+	JEQ      sources2Near
+	SUBQ     $0x00000080, BX
 	JLT      sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  64(CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  96(CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
+	JLT  sources2Rest
 
 sources2Step:
 	VMOVDQU  (DI)(R8*1), Y4
 	VPSLLD   $0x10, Y4, Y3
 	VPAND    Y0, Y4, Y4
-	VMOVDQU  32(DI)(R8*1), Y6
+	VMOVDQU  (CX)(R8*1), Y6
 	VPSLLD   $0x10, Y6, Y5
 	VPAND    Y0, Y6, Y6
-	VMOVDQU  64(DI)(R8*1), Y8
-	VPSLLD   $0x10, Y8, Y7
-	VPAND    Y0, Y8, Y8
-	VMOVDQU  96(DI)(R8*1), Y10
-	VPSLLD   $0x10, Y10, Y9
-	VPAND    Y0, Y10, Y10
-	VMOVDQU  (CX)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VADDPS   Y11, Y3, Y3
-	VADDPS   Y12, Y4, Y4
-	VMOVDQU  32(CX)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VADDPS   Y11, Y5, Y5
-	VADDPS   Y12, Y6, Y6
-	VMOVDQU  64(CX)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VADDPS   Y11, Y7, Y7
-	VADDPS   Y12, Y8, Y8
-	VMOVDQU  96(CX)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VADDPS   Y11, Y9, Y9
-	VADDPS   Y12, Y10, Y10
-	VCMPPS   $0x03, Y3, Y3, Y11
-	VPSRLD   $0x10, Y3, Y12
-	VPAND    Y1, Y12, Y12
-	VPADDD   Y2, Y12, Y12
-	VPADDD   Y12, Y3, Y3
-	VPOR     Y11, Y3, Y3
-	VCMPPS   $0x03, Y4, Y4, Y11
-	VPSRLD   $0x10, Y4, Y12
-	VPAND    Y1, Y12, Y12
-	VPADDD   Y2, Y12, Y12
-	VPADDD   Y12, Y4, Y4
-	VPOR     Y11, Y4, Y4
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y11
-	VPAND    Y1, Y11, Y11
-	VPADDD   Y2, Y11, Y11
-	VPADDD   Y11, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y11
-	VPAND    Y1, Y11, Y11
-	VPADDD   Y2, Y11, Y11
-	VPADDD   Y11, Y6, Y6
-	VPOR     Y4, Y6, Y6
-	VPSRLD   $0x10, Y5, Y5
-	VPBLENDW $0xaa, Y6, Y5, Y5
-	VCMPPS   $0x03, Y7, Y7, Y4
-	VPSRLD   $0x10, Y7, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
 	VPAND    Y1, Y6, Y6
 	VPADDD   Y2, Y6, Y6
-	VPADDD   Y6, Y7, Y7
-	VPOR     Y4, Y7, Y7
-	VCMPPS   $0x03, Y8, Y8, Y4
-	VPSRLD   $0x10, Y8, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
 	VPAND    Y1, Y6, Y6
 	VPADDD   Y2, Y6, Y6
-	VPADDD   Y6, Y8, Y8
-	VPOR     Y4, Y8, Y8
-	VPSRLD   $0x10, Y7, Y7
-	VPBLENDW $0xaa, Y8, Y7, Y7
-	VCMPPS   $0x03, Y9, Y9, Y4
-	VPSRLD   $0x10, Y9, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  64(CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
 	VPAND    Y1, Y6, Y6
 	VPADDD   Y2, Y6, Y6
-	VPADDD   Y6, Y9, Y9
-	VPOR     Y4, Y9, Y9
-	VCMPPS   $0x03, Y10, Y10, Y4
-	VPSRLD   $0x10, Y10, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
 	VPAND    Y1, Y6, Y6
 	VPADDD   Y2, Y6, Y6
-	VPADDD   Y6, Y10, Y10
-	VPOR     Y4, Y10, Y10
-	VPSRLD   $0x10, Y9, Y9
-	VPBLENDW $0xaa, Y10, Y9, Y9
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	VMOVNTDQ Y7, 64(AX)(R8*1)
-	VMOVNTDQ Y9, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-	VMOVDQU Y7, 64(AX)(R8*1)
-	VMOVDQU Y9, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  96(CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VADDPS   Y5, Y3, Y3
+	VADDPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -20451,11 +28198,79 @@ sources2One:
 	JMP      done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
+
+sources3Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
+
+sources3Near:
+	SUBQ $0x00000040, BX
 	JLT  sources3Rest
 
 sources3Step:
@@ -20499,39 +28314,29 @@ sources3Step:
 	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y6, Y6
-	VPOR     Y4, Y6, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	JMP      stored2of3
-
-nearstored2of3:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	VMOVDQU  Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -20568,12 +28373,90 @@ sources3One:
 	JMP      done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
+
+sources4Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
+
+sources4Near:
+	SUBQ $0x00000040, BX
 	JLT  sources4Rest
 
 sources4Step:
@@ -20627,39 +28510,29 @@ sources4Step:
 	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y6, Y6
-	VPOR     Y4, Y6, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	JMP      stored2of4
-
-nearstored2of4:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	VMOVDQU  Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -20701,13 +28574,101 @@ sources4One:
 	JMP      done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
+
+sources5Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
+
+sources5Near:
+	SUBQ $0x00000040, BX
 	JLT  sources5Rest
 
 sources5Step:
@@ -20771,39 +28732,29 @@ sources5Step:
 	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y6, Y6
-	VPOR     Y4, Y6, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	JMP      stored2of5
-
-nearstored2of5:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	VMOVDQU  Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -20850,14 +28801,112 @@ sources5One:
 	JMP      done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
+
+sources6Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
+
+sources6Near:
+	SUBQ $0x00000040, BX
 	JLT  sources6Rest
 
 sources6Step:
@@ -20931,39 +28980,29 @@ sources6Step:
 	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y6, Y6
-	VPOR     Y4, Y6, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	JMP      stored2of6
-
-nearstored2of6:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	VMOVDQU  Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -21015,15 +29054,123 @@ sources6One:
 	JMP      done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
+
+sources7Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
+
+sources7Near:
+	SUBQ $0x00000040, BX
 	JLT  sources7Rest
 
 sources7Step:
@@ -21107,39 +29254,29 @@ sources7Step:
 	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y6, Y6
-	VPOR     Y4, Y6, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	JMP      stored2of7
-
-nearstored2of7:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	VMOVDQU  Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -21196,14 +29333,132 @@ sources7One:
 	JMP      done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
+
+sources8Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (R13)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(R13)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y3, Y3
+	VADDPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VADDPS   Y7, Y5, Y5
+	VADDPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
+
+sources8Near:
+	SUBQ $0x00000040, BX
 	JLT  sources8Rest
 
 sources8Step:
@@ -21297,39 +29552,29 @@ sources8Step:
 	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y6, Y6
-	VPOR     Y4, Y6, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	JMP      stored2of8
-
-nearstored2of8:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	VMOVDQU  Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -21417,121 +29662,213 @@ TEXT ·avx2ProdBFloat16(SB), NOSPLIT, $0-40
 	CMPQ     DX, $0x02
 	JNE      not2
 	MOVQ     8(CX), CX
-	CMPQ     BX, $0x00000080
+	TESTQ    SI, SI
+	JEQ      sources2Near
+	SUBQ     $0x00000080, BX
 	JLT      sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  (CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  64(CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  96(CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
+	JLT  sources2Rest
 
 sources2Step:
 	VMOVDQU  (DI)(R8*1), Y4
 	VPSLLD   $0x10, Y4, Y3
 	VPAND    Y0, Y4, Y4
-	VMOVDQU  32(DI)(R8*1), Y6
+	VMOVDQU  (CX)(R8*1), Y6
 	VPSLLD   $0x10, Y6, Y5
 	VPAND    Y0, Y6, Y6
-	VMOVDQU  64(DI)(R8*1), Y8
-	VPSLLD   $0x10, Y8, Y7
-	VPAND    Y0, Y8, Y8
-	VMOVDQU  96(DI)(R8*1), Y10
-	VPSLLD   $0x10, Y10, Y9
-	VPAND    Y0, Y10, Y10
-	VMOVDQU  (CX)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VMULPS   Y11, Y3, Y3
-	VMULPS   Y12, Y4, Y4
-	VMOVDQU  32(CX)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VMULPS   Y11, Y5, Y5
-	VMULPS   Y12, Y6, Y6
-	VMOVDQU  64(CX)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VMULPS   Y11, Y7, Y7
-	VMULPS   Y12, Y8, Y8
-	VMOVDQU  96(CX)(R8*1), Y12
-	VPSLLD   $0x10, Y12, Y11
-	VPAND    Y0, Y12, Y12
-	VMULPS   Y11, Y9, Y9
-	VMULPS   Y12, Y10, Y10
-	VCMPPS   $0x03, Y3, Y3, Y11
-	VPSRLD   $0x10, Y3, Y12
-	VPAND    Y1, Y12, Y12
-	VPADDD   Y2, Y12, Y12
-	VPADDD   Y12, Y3, Y3
-	VPOR     Y11, Y3, Y3
-	VCMPPS   $0x03, Y4, Y4, Y11
-	VPSRLD   $0x10, Y4, Y12
-	VPAND    Y1, Y12, Y12
-	VPADDD   Y2, Y12, Y12
-	VPADDD   Y12, Y4, Y4
-	VPOR     Y11, Y4, Y4
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y11
-	VPAND    Y1, Y11, Y11
-	VPADDD   Y2, Y11, Y11
-	VPADDD   Y11, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y11
-	VPAND    Y1, Y11, Y11
-	VPADDD   Y2, Y11, Y11
-	VPADDD   Y11, Y6, Y6
-	VPOR     Y4, Y6, Y6
-	VPSRLD   $0x10, Y5, Y5
-	VPBLENDW $0xaa, Y6, Y5, Y5
-	VCMPPS   $0x03, Y7, Y7, Y4
-	VPSRLD   $0x10, Y7, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
 	VPAND    Y1, Y6, Y6
 	VPADDD   Y2, Y6, Y6
-	VPADDD   Y6, Y7, Y7
-	VPOR     Y4, Y7, Y7
-	VCMPPS   $0x03, Y8, Y8, Y4
-	VPSRLD   $0x10, Y8, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
 	VPAND    Y1, Y6, Y6
 	VPADDD   Y2, Y6, Y6
-	VPADDD   Y6, Y8, Y8
-	VPOR     Y4, Y8, Y8
-	VPSRLD   $0x10, Y7, Y7
-	VPBLENDW $0xaa, Y8, Y7, Y7
-	VCMPPS   $0x03, Y9, Y9, Y4
-	VPSRLD   $0x10, Y9, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  64(CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
 	VPAND    Y1, Y6, Y6
 	VPADDD   Y2, Y6, Y6
-	VPADDD   Y6, Y9, Y9
-	VPOR     Y4, Y9, Y9
-	VCMPPS   $0x03, Y10, Y10, Y4
-	VPSRLD   $0x10, Y10, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
 	VPAND    Y1, Y6, Y6
 	VPADDD   Y2, Y6, Y6
-	VPADDD   Y6, Y10, Y10
-	VPOR     Y4, Y10, Y10
-	VPSRLD   $0x10, Y9, Y9
-	VPBLENDW $0xaa, Y10, Y9, Y9
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	VMOVNTDQ Y7, 64(AX)(R8*1)
-	VMOVNTDQ Y9, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-	VMOVDQU Y7, 64(AX)(R8*1)
-	VMOVDQU Y9, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  96(CX)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMULPS   Y5, Y3, Y3
+	VMULPS   Y6, Y4, Y4
+	VCMPPS   $0x03, Y3, Y3, Y5
+	VPSRLD   $0x10, Y3, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y3, Y3
+	VPOR     Y5, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y5
+	VPSRLD   $0x10, Y4, Y6
+	VPAND    Y1, Y6, Y6
+	VPADDD   Y2, Y6, Y6
+	VPADDD   Y6, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVDQU  Y3, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -21563,11 +29900,79 @@ sources2One:
 	JMP      done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
+
+sources3Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
+
+sources3Near:
+	SUBQ $0x00000040, BX
 	JLT  sources3Rest
 
 sources3Step:
@@ -21611,39 +30016,29 @@ sources3Step:
 	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y6, Y6
-	VPOR     Y4, Y6, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	JMP      stored2of3
-
-nearstored2of3:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	VMOVDQU  Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -21680,12 +30075,90 @@ sources3One:
 	JMP      done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
+
+sources4Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
+
+sources4Near:
+	SUBQ $0x00000040, BX
 	JLT  sources4Rest
 
 sources4Step:
@@ -21739,39 +30212,29 @@ sources4Step:
 	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y6, Y6
-	VPOR     Y4, Y6, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	JMP      stored2of4
-
-nearstored2of4:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	VMOVDQU  Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -21813,13 +30276,101 @@ sources4One:
 	JMP      done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
+
+sources5Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
+
+sources5Near:
+	SUBQ $0x00000040, BX
 	JLT  sources5Rest
 
 sources5Step:
@@ -21883,39 +30434,29 @@ sources5Step:
 	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y6, Y6
-	VPOR     Y4, Y6, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	JMP      stored2of5
-
-nearstored2of5:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	VMOVDQU  Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -21962,14 +30503,112 @@ sources5One:
 	JMP      done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
+
+sources6Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
+
+sources6Near:
+	SUBQ $0x00000040, BX
 	JLT  sources6Rest
 
 sources6Step:
@@ -22043,39 +30682,29 @@ sources6Step:
 	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y6, Y6
-	VPOR     Y4, Y6, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	JMP      stored2of6
-
-nearstored2of6:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	VMOVDQU  Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -22127,15 +30756,123 @@ sources6One:
 	JMP      done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
+
+sources7Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
+
+sources7Near:
+	SUBQ $0x00000040, BX
 	JLT  sources7Rest
 
 sources7Step:
@@ -22219,39 +30956,29 @@ sources7Step:
 	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y6, Y6
-	VPOR     Y4, Y6, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	JMP      stored2of7
-
-nearstored2of7:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	VMOVDQU  Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -22308,14 +31035,132 @@ sources7One:
 	JMP      done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
+
+sources8Past:
+	VMOVDQU  (DI)(R8*1), Y4
+	VPSLLD   $0x10, Y4, Y3
+	VPAND    Y0, Y4, Y4
+	VMOVDQU  32(DI)(R8*1), Y6
+	VPSLLD   $0x10, Y6, Y5
+	VPAND    Y0, Y6, Y6
+	VMOVDQU  (DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(DX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R9)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R10)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R11)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R12)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (R13)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(R13)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VMOVDQU  (CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y3, Y3
+	VMULPS   Y8, Y4, Y4
+	VMOVDQU  32(CX)(R8*1), Y8
+	VPSLLD   $0x10, Y8, Y7
+	VPAND    Y0, Y8, Y8
+	VMULPS   Y7, Y5, Y5
+	VMULPS   Y8, Y6, Y6
+	VCMPPS   $0x03, Y3, Y3, Y7
+	VPSRLD   $0x10, Y3, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y3, Y3
+	VPOR     Y7, Y3, Y3
+	VCMPPS   $0x03, Y4, Y4, Y7
+	VPSRLD   $0x10, Y4, Y8
+	VPAND    Y1, Y8, Y8
+	VPADDD   Y2, Y8, Y8
+	VPADDD   Y8, Y4, Y4
+	VPOR     Y7, Y4, Y4
+	VPSRLD   $0x10, Y3, Y3
+	VPBLENDW $0xaa, Y4, Y3, Y3
+	VMOVNTDQ Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
+	VPSRLD   $0x10, Y5, Y5
+	VPBLENDW $0xaa, Y6, Y5, Y5
+	VMOVNTDQ Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
+
+sources8Near:
+	SUBQ $0x00000040, BX
 	JLT  sources8Rest
 
 sources8Step:
@@ -22409,39 +31254,29 @@ sources8Step:
 	VPOR     Y7, Y4, Y4
 	VPSRLD   $0x10, Y3, Y3
 	VPBLENDW $0xaa, Y4, Y3, Y3
-	VCMPPS   $0x03, Y5, Y5, Y4
-	VPSRLD   $0x10, Y5, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y5, Y5
-	VPOR     Y4, Y5, Y5
-	VCMPPS   $0x03, Y6, Y6, Y4
-	VPSRLD   $0x10, Y6, Y7
-	VPAND    Y1, Y7, Y7
-	VPADDD   Y2, Y7, Y7
-	VPADDD   Y7, Y6, Y6
-	VPOR     Y4, Y6, Y6
+	VMOVDQU  Y3, (AX)(R8*1)
+	VCMPPS   $0x03, Y5, Y5, Y3
+	VPSRLD   $0x10, Y5, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y5, Y5
+	VPOR     Y3, Y5, Y5
+	VCMPPS   $0x03, Y6, Y6, Y3
+	VPSRLD   $0x10, Y6, Y4
+	VPAND    Y1, Y4, Y4
+	VPADDD   Y2, Y4, Y4
+	VPADDD   Y4, Y6, Y6
+	VPOR     Y3, Y6, Y6
 	VPSRLD   $0x10, Y5, Y5
 	VPBLENDW $0xaa, Y6, Y5, Y5
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
-	VMOVNTDQ Y3, (AX)(R8*1)
-	VMOVNTDQ Y5, 32(AX)(R8*1)
-	JMP      stored2of8
-
-nearstored2of8:
-	VMOVDQU Y3, (AX)(R8*1)
-	VMOVDQU Y5, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	VMOVDQU  Y5, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU  (DI)(R8*1), Y4
@@ -22528,8 +31363,96 @@ TEXT ·avx2MinBFloat16(SB), NOSPLIT, $0-40
 	CMPQ     DX, $0x02
 	JNE      not2
 	MOVQ     8(CX), CX
-	CMPQ     BX, $0x00000080
+	TESTQ    SI, SI
+	JEQ      sources2Near
+	SUBQ     $0x00000080, BX
 	JLT      sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  64(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  96(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
+	JLT  sources2Rest
 
 sources2Step:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -22538,95 +31461,83 @@ sources2Step:
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  32(DI)(R8*1), Y4
+	VMOVDQU  (CX)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y4, Y4
-	VMOVDQU  64(DI)(R8*1), Y6
-	VPAND    Y0, Y6, Y7
-	VPCMPGTW Y1, Y7, Y7
-	VPSRAW   $0x0f, Y6, Y8
-	VPSRLW   $0x01, Y8, Y8
-	VPXOR    Y8, Y6, Y6
-	VMOVDQU  96(DI)(R8*1), Y8
-	VPAND    Y0, Y8, Y9
-	VPCMPGTW Y1, Y9, Y9
-	VPSRAW   $0x0f, Y8, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y8, Y8
-	VMOVDQU  (CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y2, Y2
-	VPOR     Y11, Y3, Y3
-	VMOVDQU  32(CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y4, Y4
-	VPOR     Y11, Y5, Y5
-	VMOVDQU  64(CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y6, Y6
-	VPOR     Y11, Y7, Y7
-	VMOVDQU  96(CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMINSW  Y10, Y8, Y8
-	VPOR     Y11, Y9, Y9
-	VPSRAW   $0x0f, Y2, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y2, Y2
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
-	VPOR     Y5, Y4, Y4
-	VPSRAW   $0x0f, Y6, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y6, Y6
-	VPOR     Y7, Y6, Y6
-	VPSRAW   $0x0f, Y8, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y8, Y8
-	VPOR     Y9, Y8, Y8
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	VMOVNTDQ Y6, 64(AX)(R8*1)
-	VMOVNTDQ Y8, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-	VMOVDQU Y6, 64(AX)(R8*1)
-	VMOVDQU Y8, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU  Y2, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  64(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  96(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMINSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -22654,11 +31565,77 @@ sources2One:
 	JMP      done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
+
+sources3Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
+
+sources3Near:
+	SUBQ $0x00000040, BX
 	JLT  sources3Rest
 
 sources3Step:
@@ -22710,29 +31687,19 @@ sources3Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of3
-
-nearstored2of3:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -22768,12 +31735,94 @@ sources3One:
 	JMP      done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
+
+sources4Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
+
+sources4Near:
+	SUBQ $0x00000040, BX
 	JLT  sources4Rest
 
 sources4Step:
@@ -22841,29 +31890,19 @@ sources4Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of4
-
-nearstored2of4:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -22907,13 +31946,111 @@ sources4One:
 	JMP      done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
+
+sources5Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
+
+sources5Near:
+	SUBQ $0x00000040, BX
 	JLT  sources5Rest
 
 sources5Step:
@@ -22997,29 +32134,19 @@ sources5Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of5
-
-nearstored2of5:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -23071,14 +32198,128 @@ sources5One:
 	JMP      done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
+
+sources6Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
+
+sources6Near:
+	SUBQ $0x00000040, BX
 	JLT  sources6Rest
 
 sources6Step:
@@ -23178,29 +32419,19 @@ sources6Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of6
-
-nearstored2of6:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -23260,15 +32491,145 @@ sources6One:
 	JMP      done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
+
+sources7Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
+
+sources7Near:
+	SUBQ $0x00000040, BX
 	JLT  sources7Rest
 
 sources7Step:
@@ -23384,29 +32745,19 @@ sources7Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of7
-
-nearstored2of7:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -23474,14 +32825,160 @@ sources7One:
 	JMP      done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
+
+sources8Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMINSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
+
+sources8Near:
+	SUBQ $0x00000040, BX
 	JLT  sources8Rest
 
 sources8Step:
@@ -23613,29 +33110,19 @@ sources8Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of8
-
-nearstored2of8:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -23736,8 +33223,96 @@ TEXT ·avx2MaxBFloat16(SB), NOSPLIT, $0-40
 	CMPQ     DX, $0x02
 	JNE      not2
 	MOVQ     8(CX), CX
-	CMPQ     BX, $0x00000080
+	TESTQ    SI, SI
+	JEQ      sources2Near
+	SUBQ     $0x00000080, BX
 	JLT      sources2Rest
+
+sources2Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  (CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  64(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  96(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Past
+	JMP      sources2Rest
+
+sources2Near:
+	SUBQ $0x00000080, BX
+	JLT  sources2Rest
 
 sources2Step:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -23746,95 +33321,83 @@ sources2Step:
 	VPSRAW   $0x0f, Y2, Y4
 	VPSRLW   $0x01, Y4, Y4
 	VPXOR    Y4, Y2, Y2
-	VMOVDQU  32(DI)(R8*1), Y4
+	VMOVDQU  (CX)(R8*1), Y4
 	VPAND    Y0, Y4, Y5
 	VPCMPGTW Y1, Y5, Y5
 	VPSRAW   $0x0f, Y4, Y6
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y4, Y4
-	VMOVDQU  64(DI)(R8*1), Y6
-	VPAND    Y0, Y6, Y7
-	VPCMPGTW Y1, Y7, Y7
-	VPSRAW   $0x0f, Y6, Y8
-	VPSRLW   $0x01, Y8, Y8
-	VPXOR    Y8, Y6, Y6
-	VMOVDQU  96(DI)(R8*1), Y8
-	VPAND    Y0, Y8, Y9
-	VPCMPGTW Y1, Y9, Y9
-	VPSRAW   $0x0f, Y8, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y8, Y8
-	VMOVDQU  (CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y2, Y2
-	VPOR     Y11, Y3, Y3
-	VMOVDQU  32(CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y4, Y4
-	VPOR     Y11, Y5, Y5
-	VMOVDQU  64(CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y6, Y6
-	VPOR     Y11, Y7, Y7
-	VMOVDQU  96(CX)(R8*1), Y10
-	VPAND    Y0, Y10, Y11
-	VPCMPGTW Y1, Y11, Y11
-	VPSRAW   $0x0f, Y10, Y12
-	VPSRLW   $0x01, Y12, Y12
-	VPXOR    Y12, Y10, Y10
-	VPMAXSW  Y10, Y8, Y8
-	VPOR     Y11, Y9, Y9
-	VPSRAW   $0x0f, Y2, Y10
-	VPSRLW   $0x01, Y10, Y10
-	VPXOR    Y10, Y2, Y2
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
-	VPOR     Y5, Y4, Y4
-	VPSRAW   $0x0f, Y6, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y6, Y6
-	VPOR     Y7, Y6, Y6
-	VPSRAW   $0x0f, Y8, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y8, Y8
-	VPOR     Y9, Y8, Y8
-	TESTQ    SI, SI
-	JEQ      nearstored4of2
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	VMOVNTDQ Y6, 64(AX)(R8*1)
-	VMOVNTDQ Y8, 96(AX)(R8*1)
-	JMP      stored4of2
-
-nearstored4of2:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-	VMOVDQU Y6, 64(AX)(R8*1)
-	VMOVDQU Y8, 96(AX)(R8*1)
-
-stored4of2:
-	ADDQ $0x00000080, R8
-	SUBQ $0x00000080, BX
-	CMPQ BX, $0x00000080
-	JGE  sources2Step
+	VMOVDQU  Y2, (AX)(R8*1)
+	VMOVDQU  32(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, 32(AX)(R8*1)
+	VMOVDQU  64(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  64(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, 64(AX)(R8*1)
+	VMOVDQU  96(DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  96(CX)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VPMAXSW  Y4, Y2, Y2
+	VPOR     Y5, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVDQU  Y2, 96(AX)(R8*1)
+	ADDQ     $0x00000080, R8
+	SUBQ     $0x00000080, BX
+	JGE      sources2Step
 
 sources2Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000080, BX
+	JEQ  done
 
 sources2One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -23862,11 +33425,77 @@ sources2One:
 	JMP      done
 
 not2:
-	CMPQ DX, $0x03
-	JNE  not3
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x03
+	JNE   not3
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), CX
+	TESTQ SI, SI
+	JEQ   sources3Near
+	SUBQ  $0x00000040, BX
+	JLT   sources3Rest
+
+sources3Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Past
+	JMP      sources3Rest
+
+sources3Near:
+	SUBQ $0x00000040, BX
 	JLT  sources3Rest
 
 sources3Step:
@@ -23918,29 +33547,19 @@ sources3Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of3
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of3
-
-nearstored2of3:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of3:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources3Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources3Step
 
 sources3Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources3One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -23976,12 +33595,94 @@ sources3One:
 	JMP      done
 
 not3:
-	CMPQ DX, $0x04
-	JNE  not4
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x04
+	JNE   not4
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), CX
+	TESTQ SI, SI
+	JEQ   sources4Near
+	SUBQ  $0x00000040, BX
+	JLT   sources4Rest
+
+sources4Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Past
+	JMP      sources4Rest
+
+sources4Near:
+	SUBQ $0x00000040, BX
 	JLT  sources4Rest
 
 sources4Step:
@@ -24049,29 +33750,19 @@ sources4Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of4
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of4
-
-nearstored2of4:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of4:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources4Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources4Step
 
 sources4Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources4One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -24115,13 +33806,111 @@ sources4One:
 	JMP      done
 
 not4:
-	CMPQ DX, $0x05
-	JNE  not5
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x05
+	JNE   not5
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), CX
+	TESTQ SI, SI
+	JEQ   sources5Near
+	SUBQ  $0x00000040, BX
+	JLT   sources5Rest
+
+sources5Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Past
+	JMP      sources5Rest
+
+sources5Near:
+	SUBQ $0x00000040, BX
 	JLT  sources5Rest
 
 sources5Step:
@@ -24205,29 +33994,19 @@ sources5Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of5
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of5
-
-nearstored2of5:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of5:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources5Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources5Step
 
 sources5Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources5One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -24279,14 +34058,128 @@ sources5One:
 	JMP      done
 
 not5:
-	CMPQ DX, $0x06
-	JNE  not6
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x06
+	JNE   not6
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), CX
+	TESTQ SI, SI
+	JEQ   sources6Near
+	SUBQ  $0x00000040, BX
+	JLT   sources6Rest
+
+sources6Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Past
+	JMP      sources6Rest
+
+sources6Near:
+	SUBQ $0x00000040, BX
 	JLT  sources6Rest
 
 sources6Step:
@@ -24386,29 +34279,19 @@ sources6Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of6
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of6
-
-nearstored2of6:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of6:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources6Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources6Step
 
 sources6Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources6One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -24468,15 +34351,145 @@ sources6One:
 	JMP      done
 
 not6:
-	CMPQ DX, $0x07
-	JNE  not7
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), CX
-	CMPQ BX, $0x00000040
+	CMPQ  DX, $0x07
+	JNE   not7
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), CX
+	TESTQ SI, SI
+	JEQ   sources7Near
+	SUBQ  $0x00000040, BX
+	JLT   sources7Rest
+
+sources7Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Past
+	JMP      sources7Rest
+
+sources7Near:
+	SUBQ $0x00000040, BX
 	JLT  sources7Rest
 
 sources7Step:
@@ -24592,29 +34605,19 @@ sources7Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of7
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of7
-
-nearstored2of7:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of7:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources7Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources7Step
 
 sources7Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources7One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -24682,14 +34685,160 @@ sources7One:
 	JMP      done
 
 not7:
-	MOVQ 8(CX), DX
-	MOVQ 16(CX), R9
-	MOVQ 24(CX), R10
-	MOVQ 32(CX), R11
-	MOVQ 40(CX), R12
-	MOVQ 48(CX), R13
-	MOVQ 56(CX), CX
-	CMPQ BX, $0x00000040
+	MOVQ  8(CX), DX
+	MOVQ  16(CX), R9
+	MOVQ  24(CX), R10
+	MOVQ  32(CX), R11
+	MOVQ  40(CX), R12
+	MOVQ  48(CX), R13
+	MOVQ  56(CX), CX
+	TESTQ SI, SI
+	JEQ   sources8Near
+	SUBQ  $0x00000040, BX
+	JLT   sources8Rest
+
+sources8Past:
+	VMOVDQU  (DI)(R8*1), Y2
+	VPAND    Y0, Y2, Y3
+	VPCMPGTW Y1, Y3, Y3
+	VPSRAW   $0x0f, Y2, Y4
+	VPSRLW   $0x01, Y4, Y4
+	VPXOR    Y4, Y2, Y2
+	VMOVDQU  32(DI)(R8*1), Y4
+	VPAND    Y0, Y4, Y5
+	VPCMPGTW Y1, Y5, Y5
+	VPSRAW   $0x0f, Y4, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y4, Y4
+	VMOVDQU  (DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(DX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R9)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R10)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R11)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R12)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(R13)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VMOVDQU  (CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y2, Y2
+	VPOR     Y7, Y3, Y3
+	VMOVDQU  32(CX)(R8*1), Y6
+	VPAND    Y0, Y6, Y7
+	VPCMPGTW Y1, Y7, Y7
+	VPSRAW   $0x0f, Y6, Y8
+	VPSRLW   $0x01, Y8, Y8
+	VPXOR    Y8, Y6, Y6
+	VPMAXSW  Y6, Y4, Y4
+	VPOR     Y7, Y5, Y5
+	VPSRAW   $0x0f, Y2, Y6
+	VPSRLW   $0x01, Y6, Y6
+	VPXOR    Y6, Y2, Y2
+	VPOR     Y3, Y2, Y2
+	VMOVNTDQ Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
+	VPOR     Y5, Y4, Y4
+	VMOVNTDQ Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Past
+	JMP      sources8Rest
+
+sources8Near:
+	SUBQ $0x00000040, BX
 	JLT  sources8Rest
 
 sources8Step:
@@ -24821,29 +34970,19 @@ sources8Step:
 	VPSRLW   $0x01, Y6, Y6
 	VPXOR    Y6, Y2, Y2
 	VPOR     Y3, Y2, Y2
-	VPSRAW   $0x0f, Y4, Y3
-	VPSRLW   $0x01, Y3, Y3
-	VPXOR    Y3, Y4, Y4
+	VMOVDQU  Y2, (AX)(R8*1)
+	VPSRAW   $0x0f, Y4, Y2
+	VPSRLW   $0x01, Y2, Y2
+	VPXOR    Y2, Y4, Y4
 	VPOR     Y5, Y4, Y4
-	TESTQ    SI, SI
-	JEQ      nearstored2of8
-	VMOVNTDQ Y2, (AX)(R8*1)
-	VMOVNTDQ Y4, 32(AX)(R8*1)
-	JMP      stored2of8
-
-nearstored2of8:
-	VMOVDQU Y2, (AX)(R8*1)
-	VMOVDQU Y4, 32(AX)(R8*1)
-
-stored2of8:
-	ADDQ $0x00000040, R8
-	SUBQ $0x00000040, BX
-	CMPQ BX, $0x00000040
-	JGE  sources8Step
+	VMOVDQU  Y4, 32(AX)(R8*1)
+	ADDQ     $0x00000040, R8
+	SUBQ     $0x00000040, BX
+	JGE      sources8Step
 
 sources8Rest:
-	TESTQ BX, BX
-	JEQ   done
+	ADDQ $0x00000040, BX
+	JEQ  done
 
 sources8One:
 	VMOVDQU  (DI)(R8*1), Y2
@@ -24942,7 +35081,7 @@ TEXT ·avx2DivideBFloat16(SB), NOSPLIT, $0-24
 	VPSRLD       $0x1f, Y2, Y2
 	VPSRLD       $0x11, Y3, Y3
 	XORQ         DX, DX
-	CMPQ         CX, $0x00000080
+	SUBQ         $0x00000080, CX
 	JLT          divideRest
 
 divideStep:
@@ -25028,12 +35167,11 @@ divideStep:
 	VMOVDQU  Y4, 96(AX)(DX*1)
 	ADDQ     $0x00000080, DX
 	SUBQ     $0x00000080, CX
-	CMPQ     CX, $0x00000080
 	JGE      divideStep
 
 divideRest:
-	TESTQ CX, CX
-	JEQ   done
+	ADDQ $0x00000080, CX
+	JEQ  done
 
 divideOne:
 	VMOVDQU  (AX)(DX*1), Y5
@@ -25071,7 +35209,7 @@ TEXT ·avx2Stream(SB), NOSPLIT, $0-24
 	MOVQ from+8(FP), CX
 	MOVQ n+16(FP), DX
 	XORQ BX, BX
-	CMPQ DX, $0x00000100
+	SUBQ $0x00000100, DX
 	JLT  streamRest
 
 streamStep:
@@ -25093,12 +35231,11 @@ streamStep:
 	VMOVNTDQ Y7, 224(AX)(BX*1)
 	ADDQ     $0x00000100, BX
 	SUBQ     $0x00000100, DX
-	CMPQ     DX, $0x00000100
 	JGE      streamStep
 
 streamRest:
-	TESTQ DX, DX
-	JEQ   done
+	ADDQ $0x00000100, DX
+	JEQ  done
 
 streamOne:
 	VMOVDQU  (CX)(BX*1), Y0

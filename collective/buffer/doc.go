@@ -44,31 +44,43 @@
 //
 // # Benchmarks
 //
-// internal/versus, a module of its own, times sums beside the loops that a C compiler makes of the same (gcc 12, -O3, AVX2 and F16C), in turn,
-// medians of three rounds. BenchmarkReduce has the other operations. On 2 virtual cores of an AMD EPYC with 512 KiB of second-level
-// cache each and 32 MiB of third-level cache, one thread, GB of result per second: ours, ours past the caches, C's. The memory traffic
-// is 3 times as much for 2 sources and 5 times for 4. Only the ratios travel to other machines.
+// internal/versus, a module of its own, times sum, prod, min and max beside the loops that a C compiler makes of the same (gcc 12, -O3, AVX2 and
+// F16C), with the same results, which its tests hold both to: in turn, on the same memory, with as many samples of each, medians. Results apart from their
+// sources go past the caches where all of them together are larger than the last cache. BenchmarkReduce has the
+// other types. Sums on 2 virtual cores of an AMD EPYC of family 26 (Zen 5) with 1 MiB of second-level cache each and 32 MiB of third-level cache,
+// one thread, GB of result per second, of four samples (64 MiB: twice four): ours, C's. The memory traffic is 3 times as much for 2 sources
+// and 5 times for 4. Only the ratios travel to other machines.
 //
-//	                      16 KiB operands         384 KiB operands          64 MiB operands
-//	                     ours   past      C     ours   past      C     ours   past      C
-//	float    2 in place   30.3      -   15.7    33.0      -   29.5     4.9      -    4.7
-//	float    2 apart      25.1   19.7   14.4    22.2   18.7   20.4     2.7    4.8    3.2
-//	float    4 in place   18.3      -   10.4    16.2      -   14.8     2.6      -    2.6
-//	float    4 apart      17.5   14.3    9.8    12.1   12.0   11.7     2.5    3.0    2.6
-//	double   2 in place   58.1      -   26.1    31.6      -   23.3     5.0      -    4.5
-//	double   2 apart      31.5   22.8   19.8    16.1   14.3   20.1     3.0    4.6    3.3
-//	double   4 in place   15.8      -   11.4    12.2      -   12.0     2.8      -    3.0
-//	double   4 apart      17.9   15.2   12.1    13.0   12.9   12.8     2.3    2.6    2.5
-//	int32    2 in place   46.8      -   11.7    31.6      -   20.0     4.9      -    4.3
-//	int32    2 apart      32.4   20.9   19.4    15.4   13.4   14.6     3.1    4.6    3.6
-//	int32    4 in place   22.0      -   13.2    14.8      -   14.3     2.9      -    3.2
-//	int32    4 apart      17.8   15.9   12.2    12.2   11.7   12.0     2.4    2.8    2.5
-//	half     2 in place   19.4      -    7.8    19.2      -    6.2     3.6      -    3.2
-//	half     2 apart      17.6   14.0    5.0    15.1   14.1    6.2     3.1    3.9    2.1
-//	half     4 in place    9.7      -    2.9     8.1      -    4.0     2.0      -    1.9
-//	half     4 apart      10.4    9.3    3.1     9.1    9.1    3.7     2.3    2.8    2.4
-//	bfloat16 2 in place   12.1      -    4.8    12.3      -    6.0     3.5      -    3.2
-//	bfloat16 2 apart      11.8   11.7    4.9    13.6   13.1    6.0     3.1    3.8    2.7
-//	bfloat16 4 in place    7.1      -    3.2     8.2      -    3.2     2.3      -    2.2
-//	bfloat16 4 apart       7.7    6.9    3.4     7.0    7.4    3.1     2.1    2.1    1.8
+//	                   16 KiB           384 KiB         64 MiB
+//	                     ours      C     ours      C     ours      C
+//	float    2 in place   121.4  112.1    92.1   95.2    22.9   22.6
+//	float    2 apart       84.1  105.6    38.8   45.2    21.2   14.6
+//	float    4 in place    51.1   54.0    28.8   29.4    10.1    9.9
+//	float    4 apart       39.0   42.4    22.8   23.0    10.0    8.1
+//	float    8 in place    22.0   22.8    11.9   12.7     4.4    4.4
+//	float    8 apart       18.4   19.7    11.1   11.1     4.3    3.9
+//	double   2 in place   117.4  106.1    92.5   96.1    20.9   22.5
+//	double   2 apart       93.5  110.0    45.7   46.8    20.3   15.0
+//	double   4 in place    48.9   54.0    29.2   29.7    10.2   10.0
+//	double   4 apart       39.0   44.0    22.3   23.2     9.7    7.8
+//	double   8 in place    22.3   23.1    12.8   12.9     4.4    4.3
+//	double   8 apart       18.8   19.8     9.9   11.2     4.3    3.9
+//	int32    2 in place   118.5  119.4    88.5   99.2    23.0   22.8
+//	int32    2 apart       92.6  116.6    44.9   45.5    20.6   14.8
+//	int32    4 in place    50.1   52.5    29.0   29.2    10.1   10.3
+//	int32    4 apart       38.5   42.4    22.9   23.0     9.8    7.9
+//	int32    8 in place    21.4   22.6    12.8   12.9     4.3    4.2
+//	int32    8 apart       16.8   18.9    10.8   11.2     4.3    3.8
+//	half     2 in place    29.6   32.2    30.8   33.1    19.8   21.2
+//	half     2 apart       32.4   31.8    31.6   32.7    18.9   13.8
+//	half     4 in place    16.0   16.3    14.4   16.3     9.2    9.3
+//	half     4 apart       16.1   16.4    15.7   16.0     8.8    7.5
+//	half     8 in place     7.8    8.2     6.9    7.8     4.1    4.0
+//	half     8 apart        8.2    8.3     7.4    7.4     4.0    3.4
+//	bfloat16 2 in place    22.0   12.7    20.0   12.7    19.1   12.4
+//	bfloat16 2 apart       21.8   12.6    21.7   12.6    19.4   11.9
+//	bfloat16 4 in place    15.0    8.4    15.2    8.5     8.9    7.9
+//	bfloat16 4 apart       15.0    8.4    15.0    8.5     8.8    7.0
+//	bfloat16 8 in place     9.5    5.3     8.5    5.1     3.9    3.2
+//	bfloat16 8 apart        9.5    5.3     8.3    5.0     3.9    2.6
 package buffer

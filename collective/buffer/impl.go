@@ -12,7 +12,7 @@ type reducer struct {
 	// be a multiple of streamLine.
 	run     func(to *byte, from *[maxPass]*byte, k, n, past int)
 	width   int  // at most maxPass
-	block   int  // at most maxBlock, a multiple of the element size
+	block   int  // a power of two, at most maxBlock, a multiple of the element size
 	streams bool // can store past the caches
 	impl    string
 }

@@ -77,7 +77,8 @@ func (k Kernel) check(dst []byte, srcs [][]byte) (late bool) {
 	if len(srcs) == 0 {
 		panic("buffer: Reduce without sources")
 	}
-	if len(dst)%k.dtype.Size() != 0 {
+	width := k.reduce.width
+	if len(dst)&(k.dtype.Size()-1) != 0 { // a power of two: what divides takes longer than a small reduction
 		panic("buffer: Reduce of data that ends inside an element")
 	}
 	d := uintptr(unsafe.Pointer(unsafe.SliceData(dst)))
@@ -88,7 +89,7 @@ func (k Kernel) check(dst []byte, srcs [][]byte) (late bool) {
 		s := uintptr(unsafe.Pointer(unsafe.SliceData(src)))
 		switch {
 		case s == d:
-			late = late || i >= k.reduce.width
+			late = late || i >= width
 		case max(s, d)-min(s, d) < uintptr(len(dst)):
 			panic("buffer: Reduce of a source that partly overlaps dst")
 		}
@@ -169,7 +170,7 @@ func (r *reducer) pass(dst []byte, srcs [][]byte, lo, hi, past int) {
 	}
 	to := &dst[lo]
 	n := hi - lo
-	odd := n % r.block
+	odd := n & (r.block - 1)
 	if whole := n - odd; whole > 0 {
 		r.run(noescape(to), noescape(&from), len(srcs), whole, past)
 		if odd == 0 {

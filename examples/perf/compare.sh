@@ -296,19 +296,16 @@ show_pauses() {
 		$1 == "round" && "pause" in x { printf "%s%d/%d/%d/%d", sep, x["pause"], x["gap"], x["delay"], x["steal"]; sep = ", "; delete x }' "$data")"
 }
 
-# The kernels beside the loops of a C compiler, in microseconds a call. Of the sums of 2, 4 and 8 sources, in place and
+# The kernels beside the loops of a C compiler, in microseconds a call. Of sum, prod, min and max of 2, 4 and 8 sources, in place and
 # apart, the worst one counts.
 kernel_types=(float double int32 half bfloat16)
 kernel_sizes=(16384 393216 6291456 67108864)
 run_kernels() {
 	build versus go -C collective/buffer/internal/versus build . 2>/dev/null || { note 'kernels: no C compiler' && return; }
-	"$work/versus" -rounds 3 | awk '
-		$2 > 0 {
-			place = $4
-			if ($4 == "in") { sub("in place", "in-place"); place = "in-place" }
-			best = $5 > $6 ? $5 : $6
-			t = $2 / best / 1000; print "kernel-" $1 "-" place, $3, $2, t, t
-			t = $2 / $7 / 1000; print "c-" $1 "-" place, $3, $2, t, t
+	"$work/versus" -rounds 4 -time 5ms | awk '
+		$3 > 0 {
+			print "kernel-" $1 "-" $2 "-" $5, $4, $3, $3 / $6 / 1000, 0
+			print "c-" $1 "-" $2 "-" $5, $4, $3, $3 / $7 / 1000, 0
 		}' >>"$data"
 }
 show_kernels() {
@@ -317,7 +314,7 @@ show_kernels() {
 		for s in "${kernel_sizes[@]}"; do
 			worst='0 - -'
 			for k in 2 4 8; do
-				for place in in-place apart; do
+				for place in {sum,prod,min,max}-{in-place,apart}; do
 					a=$(median "kernel-$type-$place" "$k" "$s") b=$(median "c-$type-$place" "$k" "$s")
 					[[ -z $a ]] || worst=$(awk -v w="$worst" -v a="$a" -v b="$b" 'BEGIN { split(w, x); print (a / b > x[1] ? a / b " " a " " b : w) }')
 				done

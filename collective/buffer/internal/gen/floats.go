@@ -28,12 +28,12 @@ func floats() {
 		func() operation { return orderFloats(VMAXPD, VANDPD, VORPD, VCMPPD) })
 
 	divider("avx2DivideFloat32", "divides float32 numbers by by.", 8, toFloat32,
-		func() (func(Mem) acc, func(acc, VecVirtual), func(acc) VecVirtual) {
-			return plainLoad, func(a acc, by VecVirtual) { VDIVPS(by, a[0], a[0]) }, plainPack
+		func() (func(Mem) acc, func(acc, VecVirtual), func(acc, Mem, move)) {
+			return plainLoad, func(a acc, by VecVirtual) { VDIVPS(by, a[0], a[0]) }, plainStore
 		})
 	divider("avx2DivideFloat64", "divides float64 numbers by by.", 8, toFloat64,
-		func() (func(Mem) acc, func(acc, VecVirtual), func(acc) VecVirtual) {
-			return plainLoad, func(a acc, by VecVirtual) { VDIVPD(by, a[0], a[0]) }, plainPack
+		func() (func(Mem) acc, func(acc, VecVirtual), func(acc, Mem, move)) {
+			return plainLoad, func(a acc, by VecVirtual) { VDIVPD(by, a[0], a[0]) }, plainStore
 		})
 }
 

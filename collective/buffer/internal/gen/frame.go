@@ -22,21 +22,25 @@ const maxSources = 8
 // the accumulator than in memory or needs more than its value to be known.
 type acc [2]VecVirtual
 
-// operation is what a reducing function does to one vector. The vectors of a step are handled in one call,
-// so that their instructions can be interleaved.
+// move is an instruction that copies a register to memory, past the caches or not.
+type move func(from, to Op)
+
+// operation is what a reducing function does to one vector.
 type operation struct {
-	vectors int                    // number of vectors of a full step with two sources; their accumulators and temporaries must fit 16 registers
-	load    func(m Mem) acc        // brings the vector at m into the form of an accumulator
-	combine func(m Mem, a acc)     // a = a ⊕ the vector at m
-	pack    func(a acc) VecVirtual // brings a, which is not needed any more, into the form of memory
+	vectors int                          // number of vectors of a full step with two sources
+	load    func(m Mem) acc              // brings the vector at m into the form of an accumulator
+	combine func(m Mem, a acc)           // a = a ⊕ the vector at m
+	store   func(a acc, m Mem, mov move) // brings a, which is not needed any more, into the form of memory, and mov takes it to m
 }
 
 // reducer emits the function of that name:
 //
 //	to = from[0] ⊕ from[1] ⊕ … ⊕ from[k-1], for n bytes, a positive multiple of 32, and 2 <= k <= 8
 //
-// Each step loads its part of all sources before it stores, so to may be one of them. Unless past is 0, full steps are stored past
-// the caches; to must be a multiple of 32 then.
+// What is stored was loaded from all sources before, so to may be one of them. Of two sources each vector is stored before the next one is
+// loaded: what is in the first-level cache takes a sixth longer where the loads of a step come first (AMD Zen 5). Of more, which stores limit
+// less, the vectors of a line go together, so that one does not wait for the other's chain of operations. Unless past is 0, full steps are
+// stored past the caches; to must be a multiple of 32 then.
 func reducer(name, doc string, setup func() operation) {
 	TEXT(name, NOSPLIT, "func(to *byte, from *[8]*byte, k, n, past int)")
 	Doc(name+" "+doc, "n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.")
@@ -61,41 +65,36 @@ func reducer(name, doc string, setup func() operation) {
 			others[i] = GP64()
 			MOVQ(Mem{Base: from, Disp: 8 * (i + 1)}, others[i])
 		}
-		vectors := op.vectors
+		step, together := op.vectors, 1
 		if sources > 2 {
-			vectors = line
+			step, together = line, line
 		}
-		loops(fmt.Sprintf("sources%d", sources), vectors, offset, n, func(vectors int) {
-			accs := make([]acc, vectors)
-			for i := range accs {
-				accs[i] = op.load(at(first, offset, i))
-			}
-			for _, other := range others {
-				for i := range accs {
-					op.combine(at(other, offset, i), accs[i])
+		body := func(mov move) func(vectors int) {
+			return func(vectors int) {
+				for lo := 0; lo < vectors; lo += together {
+					accs := make([]acc, min(together, vectors-lo))
+					for i := range accs {
+						accs[i] = op.load(at(first, offset, lo+i))
+					}
+					for _, other := range others {
+						for i := range accs {
+							op.combine(at(other, offset, lo+i), accs[i])
+						}
+					}
+					for i, a := range accs {
+						op.store(a, at(to, offset, lo+i), mov)
+					}
 				}
 			}
-			packed := make([]VecVirtual, vectors)
-			for i := range accs {
-				packed[i] = op.pack(accs[i])
-			}
-			stored := fmt.Sprintf("stored%dof%d", vectors, sources)
-			if vectors > 1 {
-				TESTQ(past, past)
-				JEQ(LabelRef("near" + stored))
-				for i := range packed {
-					VMOVNTDQ(packed[i], at(to, offset, i))
-				}
-				JMP(LabelRef(stored))
-				Label("near" + stored)
-			}
-			for i := range packed {
-				VMOVDQU(packed[i], at(to, offset, i))
-			}
-			if vectors > 1 {
-				Label(stored)
-			}
-		})
+		}
+		name := fmt.Sprintf("sources%d", sources)
+		TESTQ(past, past)
+		JEQ(LabelRef(name + "Near"))
+		steps(name, "Past", step, offset, n, body(VMOVNTDQ))
+		JMP(LabelRef(name + "Rest"))
+		Label(name + "Near")
+		steps(name, "Step", step, offset, n, body(VMOVDQU))
+		rest(name, step, offset, n, body(VMOVDQU))
 		if sources < maxSources {
 			JMP(LabelRef("done"))
 			Label(next)
@@ -114,17 +113,26 @@ func reducer(name, doc string, setup func() operation) {
 // loops emits body in a loop for as long as n holds a full step of vectors, and then for one vector
 // at a time.
 func loops(name string, vectors int, offset, n Register, body func(vectors int)) {
+	steps(name, "Step", vectors, offset, n, body)
+	rest(name, vectors, offset, n, body)
+}
+
+// steps emits the loop of full steps. It leaves n a step short of what remains, for the rest of the same name, which must follow.
+func steps(name, label string, vectors int, offset, n Register, body func(vectors int)) {
 	step := uint32(vectors * vector)
-	CMPQ(n, U32(step))
+	SUBQ(U32(step), n)
 	JLT(LabelRef(name + "Rest"))
-	Label(name + "Step")
+	Label(name + label)
 	body(vectors)
 	ADDQ(U32(step), offset)
 	SUBQ(U32(step), n)
-	CMPQ(n, U32(step))
-	JGE(LabelRef(name + "Step"))
+	JGE(LabelRef(name + label))
+}
+
+// rest emits the loop of single vectors after steps.
+func rest(name string, vectors int, offset, n Register, body func(vectors int)) {
 	Label(name + "Rest")
-	TESTQ(n, n)
+	ADDQ(U32(uint32(vectors*vector)), n)
 	JEQ(LabelRef("done"))
 	Label(name + "One")
 	body(1)
@@ -135,14 +143,14 @@ func loops(name string, vectors int, offset, n Register, body func(vectors int))
 
 // divider emits the function of that name, which divides n bytes, a positive multiple of 32, by a number that
 // prepare turns into a register.
-func divider(name, doc string, vectors int, prepare func(by Register) VecVirtual, setup func() (load func(m Mem) acc, divide func(a acc, by VecVirtual), pack func(a acc) VecVirtual)) {
+func divider(name, doc string, vectors int, prepare func(by Register) VecVirtual, setup func() (load func(m Mem) acc, divide func(a acc, by VecVirtual), store func(a acc, m Mem, mov move))) {
 	TEXT(name, NOSPLIT, "func(p *byte, n, by int)")
 	Doc(name+" "+doc, "n is a positive multiple of 32.")
 	Pragma("noescape")
 	p := Load(Param("p"), GP64())
 	n := Load(Param("n"), GP64())
 	by := prepare(Load(Param("by"), GP64()))
-	load, divide, pack := setup()
+	load, divide, store := setup()
 	offset := GP64()
 	XORQ(offset, offset)
 	loops("divide", vectors, offset, n, func(vectors int) {
@@ -150,7 +158,7 @@ func divider(name, doc string, vectors int, prepare func(by Register) VecVirtual
 			m := at(p, offset, i)
 			a := load(m)
 			divide(a, by)
-			VMOVDQU(pack(a), m)
+			store(a, m, VMOVDQU)
 		}
 	})
 	Label("done")
@@ -176,14 +184,14 @@ func ones() VecVirtual {
 	return y
 }
 
-// plainLoad and plainPack are for elements that are the same in memory and accumulator.
+// plainLoad and plainStore are for elements that are the same in memory and accumulator.
 func plainLoad(m Mem) acc {
 	y := YMM()
 	VMOVDQU(m, y)
 	return acc{y}
 }
 
-func plainPack(a acc) VecVirtual { return a[0] }
+func plainStore(a acc, m Mem, mov move) { mov(a[0], m) }
 
 // plain is the operation that combine is, on elements that are the same in memory and accumulator.
 func plain(combine func(m Mem, y VecVirtual)) operation {
@@ -191,6 +199,6 @@ func plain(combine func(m Mem, y VecVirtual)) operation {
 		vectors: 4,
 		load:    plainLoad,
 		combine: func(m Mem, a acc) { combine(m, a[0]) },
-		pack:    plainPack,
+		store:   plainStore,
 	}
 }

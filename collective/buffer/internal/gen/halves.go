@@ -8,8 +8,8 @@ import (
 
 // wide converts a vector of 16 half-precision numbers to two registers of float32, and back.
 type wide struct {
-	load func(m Mem) acc
-	pack func(a acc) VecVirtual
+	load  func(m Mem) acc
+	store func(a acc, m Mem, mov move)
 }
 
 func halves() {
@@ -30,13 +30,13 @@ func halves() {
 		reducer("avx2Max"+half.name, "takes the larger of "+half.doc+" numbers.",
 			func() operation { return orderHalves(half.inf, VPMAXSW) })
 		divider("avx2Divide"+half.name, "divides "+half.doc+" numbers by by in float32.", 4, toFloat32,
-			func() (func(Mem) acc, func(acc, VecVirtual), func(acc) VecVirtual) {
+			func() (func(Mem) acc, func(acc, VecVirtual), func(acc, Mem, move)) {
 				w := half.format()
 				divide := func(a acc, by VecVirtual) {
 					VDIVPS(by, a[0], a[0])
 					VDIVPS(by, a[1], a[1])
 				}
-				return w.load, divide, w.pack
+				return w.load, divide, w.store
 			})
 	}
 }
@@ -51,7 +51,7 @@ func (w wide) operation(do instruction) operation {
 			do(x[0], a[0], a[0])
 			do(x[1], a[1], a[1])
 		},
-		pack: w.pack,
+		store: w.store,
 	}
 }
 
@@ -65,12 +65,12 @@ func float16() wide {
 			VCVTPH2PS(half16(m), a[1])
 			return a
 		},
-		pack: func(a acc) VecVirtual {
-			low, high, y := XMM(), XMM(), YMM()
+		store: func(a acc, m Mem, mov move) { // to put the halves together first would take longer
+			low, high := XMM(), XMM()
 			VCVTPS2PH(nearestEven, a[0], low)
+			mov(low, m)
 			VCVTPS2PH(nearestEven, a[1], high)
-			VINSERTI128(Imm(1), high, low.AsY(), y)
-			return y
+			mov(high, half16(m))
 		},
 	}
 }
@@ -90,7 +90,7 @@ func bfloat16() wide {
 			VPAND(upper, a[1], a[1])
 			return a
 		},
-		pack: func(a acc) VecVirtual {
+		store: func(a acc, m Mem, mov move) {
 			// To nearest, ties to even: add just under half of the last place kept, or half if it is odd.
 			// The carry would ruin a NaN, so that becomes all ones afterwards.
 			for _, y := range a {
@@ -104,7 +104,7 @@ func bfloat16() wide {
 			}
 			VPSRLD(Imm(16), a[0], a[0])
 			VPBLENDW(Imm(0xaa), a[1], a[0], a[0])
-			return a[0]
+			mov(a[0], m)
 		},
 	}
 }
@@ -139,10 +139,10 @@ func orderHalves(inf [2]uint8, choose instruction) operation {
 			choose(x[0], a[0], a[0])
 			VPOR(x[1], a[1], a[1])
 		},
-		pack: func(a acc) VecVirtual {
+		store: func(a acc, m Mem, mov move) {
 			turn(a[0])
 			VPOR(a[1], a[0], a[0])
-			return a[0]
+			mov(a[0], m)
 		},
 	}
 }

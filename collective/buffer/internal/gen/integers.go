@@ -123,9 +123,9 @@ func order64(unsigned, smaller bool) operation {
 		vectors: 4,
 		load:    load,
 		combine: func(m Mem, a acc) { choose(load(m)[0], a[0]) },
-		pack: func(a acc) VecVirtual {
+		store: func(a acc, m Mem, mov move) {
 			VPXOR(bias, a[0], a[0])
-			return a[0]
+			mov(a[0], m)
 		},
 	}
 }
