@@ -61,8 +61,8 @@
 //
 // # BENCHMARKS
 //
-// On two cores of an AMD EPYC virtual machine whose host others use too (a row varies by half from hour to hour; slowest of several runs in
-// brackets), from reading the schedule to the result, by
+// On two cores of an AMD EPYC virtual machine whose host others use too (a row varies by half from hour to hour; medians of three runs in a quick
+// one, on Zen 5, the slowest of several runs in slow ones, on Zen 3, in brackets), from reading the schedule to the result, by
 //
 //	go test -c ./collective/sim
 //	/usr/bin/time -v ./sim.test -test.run '^$' -test.benchtime 1x -test.bench 'Large/ROW$'
@@ -70,20 +70,20 @@
 // for 1 GiB over 65,536 ranks of the llama3 preset (ring-exact to hd-congestion-16):
 //
 //	ROW                        seconds       peak memory
-//	ring-exact                 0.10 (0.13)    29 MB   every link its own cost, closed form
-//	ring-jitter                3.3  (4.6)     24 MB   8.6 thousand million messages stepped; 12.1 s with -tags purego
-//	hd-messages                0.8  (1.0)    147 MB   halving-doubling, every message, by windows
-//	hier-hd                    0.7  (0.8)    139 MB   reduced in hosts of 8, halving-doubling between 8,192
-//	tree-64-messages           3.1  (3.9)    108 MB   double binary tree in 64 slices, every message, by windows
-//	tree-64-classes            0.23           79 MB   the same, hosts alike run as one, what goes down within them at the end; in a quick
-//	                                                  hour, in turn with what went down run like all else: 0.35
-//	ring-congestion            0.25           95 MB   on wires that all links share at once
-//	hd-congestion-1            0.9  (1.2)    266 MB   on wires shared 1:7, one flow a pair
-//	hd-congestion-16           5.9  (8.1)    396 MB   sixteen flows a pair
-//	ring-exact-262144          0.4           101 MB   262,144 ranks, as the rows below
-//	hd-messages-262144         3.4  (5.2)    580 MB
-//	hier-hd-262144             3.3           485 MB
-//	hd-congestion-1-262144     5.5           889 MB
+//	ring-exact                 0.04 (0.13)    30 MB   every link its own cost, closed form
+//	ring-jitter                2.1  (4.6)     24 MB   8.6 thousand million messages stepped; 12.1 s with -tags purego in a slow hour
+//	hd-messages                0.45 (1.0)    144 MB   halving-doubling, every message, by windows
+//	hier-hd                    0.43 (0.8)    128 MB   reduced in hosts of 8, halving-doubling between 8,192
+//	tree-64-messages           1.4  (3.9)    106 MB   double binary tree in 64 slices, every message, by windows
+//	tree-64-classes            0.24           78 MB   the same, hosts alike run as one, what goes down within them at the end; in turn
+//	                                                  with what went down run like all else: 0.35
+//	ring-congestion            0.25           95 MB   on wires that all links share at once, in a slow hour
+//	hd-congestion-1            0.46 (1.2)    260 MB   on wires shared 1:7, one flow a pair
+//	hd-congestion-16           2.9  (8.1)    387 MB   sixteen flows a pair
+//	ring-exact-262144          0.16 (0.4)    101 MB   262,144 ranks, as the rows below
+//	hd-messages-262144         1.6  (5.2)    571 MB
+//	hier-hd-262144             1.3  (3.3)    458 MB
+//	hd-congestion-1-262144     5.5           889 MB   in a slow hour
 //
 // In a slow hour hd-congestion took 1.15 s for one flow and 8.0 s for sixteen, in turn with what ran rounds rank by rank: that took 2.1 to 2.4 and
 // 9.7 s. Of the time of processors for one flow, three tenths go into reading the schedule, half into routes and rates, and a tenth into what the
@@ -108,7 +108,7 @@
 //
 // One-shot all-reduces, of 16 KiB, and barriers, which go in volleys, take 3 to 4 (in turn with every message an event 67). Of the other
 // collectives most take less than 6 in a quick hour: over hosts reduce-scatter and all-gather 5 to 11 (470 when all ranks were run), broadcast by
-// halving-doubling 6 to 13 and with hosts 5 to 9, a tree's all-gather and a direct barrier 7 to 8, direct broadcast and
+// halving-doubling 6 to 13 and with hosts 5 to 9, a tree's all-gather 7 to 13, a direct barrier 7 to 8, direct broadcast and
 // reduce 5.4 and 6.7. Half of what is done in those is of the root, so that one goroutine runs them (in turn with two that share windows
 // with a message or two each, 8.2 and 9.1).
 package sim
