@@ -108,7 +108,7 @@
 //
 // One-shot all-reduces, of 16 KiB, and barriers, which go in volleys, take 3 to 4 (in turn with every message an event 67). Of the other
 // collectives most take less than 6 in a quick hour: over hosts reduce-scatter and all-gather 5 to 11 (470 when all ranks were run), broadcast by
-// halving-doubling 6 to 13 and with hosts 5 to 9, a tree's all-gather 7 to 13, a direct barrier 7 to 8, direct broadcast and
+// halving-doubling 6 to 13 and with hosts 5 to 9, a tree's all-gather 7 to 12, a direct barrier 7 to 12, direct broadcast and
 // reduce 5.4 and 6.7. Half of what is done in those is of the root, so that one goroutine runs them (in turn with two that share windows
 // with a message or two each, 8.2 and 9.1).
 package sim

@@ -144,7 +144,7 @@ const (
 	maxShards = 1 << 10
 	maxCrew   = 64
 	// shareFrom is how many steps are worth a goroutine.
-	shareFrom = 1 << 14
+	shareFrom = 1 << 16
 	// shareLikes is how many groups are, where those alike are run as one: then little is done in a window.
 	shareLikes = 512
 )
