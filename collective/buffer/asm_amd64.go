@@ -18,7 +18,7 @@ func assembly() []implementation {
 }
 
 func avx2Table() *table {
-	type run = func(to *byte, from *[maxPass]*byte, k, n, past int)
+	type run = func(to *byte, from *[]byte, k, lo, n, past int)
 	tab := new(table)
 	for t, runs := range [dtypeEnd][opEnd]run{
 		Int8:     {Sum: avx2SumInt8, Prod: avx2ProdInt8, Min: avx2MinInt8, Max: avx2MaxInt8},

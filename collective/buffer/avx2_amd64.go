@@ -5,196 +5,196 @@
 package buffer
 
 // avx2SumInt8 adds integers of 8 bits.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2SumInt8(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2SumInt8(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2SumInt16 adds integers of 16 bits.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2SumInt16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2SumInt16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2SumInt32 adds integers of 32 bits.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2SumInt32(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2SumInt32(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2SumInt64 adds integers of 64 bits.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2SumInt64(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2SumInt64(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2ProdInt8 multiplies integers of 8 bits.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2ProdInt8(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2ProdInt8(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2ProdInt16 multiplies integers of 16 bits.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2ProdInt16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2ProdInt16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2ProdInt32 multiplies integers of 32 bits.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2ProdInt32(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2ProdInt32(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2ProdInt64 multiplies integers of 64 bits.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2ProdInt64(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2ProdInt64(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MinInt8 takes the smaller of signed 8-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MinInt8(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MinInt8(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MinUint8 takes the smaller of unsigned 8-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MinUint8(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MinUint8(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MinInt16 takes the smaller of signed 16-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MinInt16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MinInt16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MinUint16 takes the smaller of unsigned 16-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MinUint16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MinUint16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MinInt32 takes the smaller of signed 32-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MinInt32(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MinInt32(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MinUint32 takes the smaller of unsigned 32-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MinUint32(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MinUint32(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MaxInt8 takes the larger of signed 8-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MaxInt8(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MaxInt8(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MaxUint8 takes the larger of unsigned 8-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MaxUint8(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MaxUint8(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MaxInt16 takes the larger of signed 16-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MaxInt16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MaxInt16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MaxUint16 takes the larger of unsigned 16-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MaxUint16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MaxUint16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MaxInt32 takes the larger of signed 32-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MaxInt32(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MaxInt32(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MaxUint32 takes the larger of unsigned 32-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MaxUint32(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MaxUint32(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MinInt64 takes the smaller of signed 64-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MinInt64(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MinInt64(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MinUint64 takes the smaller of unsigned 64-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MinUint64(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MinUint64(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MaxInt64 takes the larger of signed 64-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MaxInt64(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MaxInt64(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MaxUint64 takes the larger of unsigned 64-bit integers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MaxUint64(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MaxUint64(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2SumFloat32 adds float32 numbers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2SumFloat32(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2SumFloat32(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2SumFloat64 adds float64 numbers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2SumFloat64(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2SumFloat64(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2ProdFloat32 multiplies float32 numbers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2ProdFloat32(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2ProdFloat32(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2ProdFloat64 multiplies float64 numbers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2ProdFloat64(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2ProdFloat64(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MinFloat32 takes the smaller of float32 numbers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MinFloat32(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MinFloat32(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MaxFloat32 takes the larger of float32 numbers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MaxFloat32(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MaxFloat32(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MinFloat64 takes the smaller of float64 numbers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MinFloat64(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MinFloat64(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MaxFloat64 takes the larger of float64 numbers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MaxFloat64(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MaxFloat64(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2DivideFloat32 divides float32 numbers by by.
 // n is a positive multiple of 32.
@@ -209,28 +209,28 @@ func avx2DivideFloat32(p *byte, n int, by int)
 func avx2DivideFloat64(p *byte, n int, by int)
 
 // avx2SumFloat16 adds float16 numbers in float32.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2SumFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2SumFloat16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2ProdFloat16 multiplies float16 numbers in float32.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2ProdFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2ProdFloat16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MinFloat16 takes the smaller of float16 numbers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MinFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MinFloat16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MaxFloat16 takes the larger of float16 numbers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MaxFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MaxFloat16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2DivideFloat16 divides float16 numbers by by in float32.
 // n is a positive multiple of 32.
@@ -239,28 +239,28 @@ func avx2MaxFloat16(to *byte, from *[8]*byte, k int, n int, past int)
 func avx2DivideFloat16(p *byte, n int, by int)
 
 // avx2SumBFloat16 adds bfloat16 numbers in float32.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2SumBFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2SumBFloat16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2ProdBFloat16 multiplies bfloat16 numbers in float32.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2ProdBFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2ProdBFloat16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MinBFloat16 takes the smaller of bfloat16 numbers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MinBFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MinBFloat16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2MaxBFloat16 takes the larger of bfloat16 numbers.
-// n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.
+// from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.
 //
 //go:noescape
-func avx2MaxBFloat16(to *byte, from *[8]*byte, k int, n int, past int)
+func avx2MaxBFloat16(to *byte, from *[]byte, k int, lo int, n int, past int)
 
 // avx2DivideBFloat16 divides bfloat16 numbers by by in float32.
 // n is a positive multiple of 32.

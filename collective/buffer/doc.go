@@ -48,39 +48,39 @@
 // F16C), with the same results, which its tests hold both to: in turn, on the same memory, with as many samples of each, medians. Results apart from their
 // sources go past the caches where all of them together are larger than the last cache. BenchmarkReduce has the
 // other types. Sums on 2 virtual cores of an AMD EPYC of family 26 (Zen 5) with 1 MiB of second-level cache each and 32 MiB of third-level cache,
-// one thread, GB of result per second, of four samples (64 MiB: twice four): ours, C's. The memory traffic is 3 times as much for 2 sources
+// one thread, GB of result per second, of four samples (16 KiB: five times four; 64 MiB: twice): ours, C's. The memory traffic is 3 times as much for 2 sources
 // and 5 times for 4. Only the ratios travel to other machines.
 //
 //	                   16 KiB           384 KiB         64 MiB
 //	                     ours      C     ours      C     ours      C
-//	float    2 in place   121.4  112.1    92.1   95.2    22.9   22.6
-//	float    2 apart       84.1  105.6    38.8   45.2    21.2   14.6
-//	float    4 in place    51.1   54.0    28.8   29.4    10.1    9.9
-//	float    4 apart       39.0   42.4    22.8   23.0    10.0    8.1
-//	float    8 in place    22.0   22.8    11.9   12.7     4.4    4.4
-//	float    8 apart       18.4   19.7    11.1   11.1     4.3    3.9
-//	double   2 in place   117.4  106.1    92.5   96.1    20.9   22.5
-//	double   2 apart       93.5  110.0    45.7   46.8    20.3   15.0
-//	double   4 in place    48.9   54.0    29.2   29.7    10.2   10.0
-//	double   4 apart       39.0   44.0    22.3   23.2     9.7    7.8
-//	double   8 in place    22.3   23.1    12.8   12.9     4.4    4.3
-//	double   8 apart       18.8   19.8     9.9   11.2     4.3    3.9
-//	int32    2 in place   118.5  119.4    88.5   99.2    23.0   22.8
-//	int32    2 apart       92.6  116.6    44.9   45.5    20.6   14.8
-//	int32    4 in place    50.1   52.5    29.0   29.2    10.1   10.3
-//	int32    4 apart       38.5   42.4    22.9   23.0     9.8    7.9
-//	int32    8 in place    21.4   22.6    12.8   12.9     4.3    4.2
-//	int32    8 apart       16.8   18.9    10.8   11.2     4.3    3.8
-//	half     2 in place    29.6   32.2    30.8   33.1    19.8   21.2
-//	half     2 apart       32.4   31.8    31.6   32.7    18.9   13.8
-//	half     4 in place    16.0   16.3    14.4   16.3     9.2    9.3
-//	half     4 apart       16.1   16.4    15.7   16.0     8.8    7.5
-//	half     8 in place     7.8    8.2     6.9    7.8     4.1    4.0
-//	half     8 apart        8.2    8.3     7.4    7.4     4.0    3.4
-//	bfloat16 2 in place    22.0   12.7    20.0   12.7    19.1   12.4
-//	bfloat16 2 apart       21.8   12.6    21.7   12.6    19.4   11.9
-//	bfloat16 4 in place    15.0    8.4    15.2    8.5     8.9    7.9
-//	bfloat16 4 apart       15.0    8.4    15.0    8.5     8.8    7.0
-//	bfloat16 8 in place     9.5    5.3     8.5    5.1     3.9    3.2
-//	bfloat16 8 apart        9.5    5.3     8.3    5.0     3.9    2.6
+//	float    2 in place   123.5  110.7    92.1   95.2    22.9   22.6
+//	float    2 apart      102.0  109.5    38.8   45.2    21.2   14.6
+//	float    4 in place    50.0   52.3    28.8   29.4    10.1    9.9
+//	float    4 apart       38.5   41.2    22.8   23.0    10.0    8.1
+//	float    8 in place    21.9   22.5    11.9   12.7     4.4    4.4
+//	float    8 apart       18.6   19.3    11.1   11.1     4.3    3.9
+//	double   2 in place   124.4  110.4    92.5   96.1    20.9   22.5
+//	double   2 apart      104.0  103.8    45.7   46.8    20.3   15.0
+//	double   4 in place    50.7   52.7    29.2   29.7    10.2   10.0
+//	double   4 apart       39.7   41.6    22.3   23.2     9.7    7.8
+//	double   8 in place    21.3   22.3    12.8   12.9     4.4    4.3
+//	double   8 apart       18.9   19.2     9.9   11.2     4.3    3.9
+//	int32    2 in place   123.8  118.9    88.5   99.2    23.0   22.8
+//	int32    2 apart      105.1  110.0    44.9   45.5    20.6   14.8
+//	int32    4 in place    51.2   52.0    29.0   29.2    10.1   10.3
+//	int32    4 apart       39.7   41.3    22.9   23.0     9.8    7.9
+//	int32    8 in place    21.4   22.1    12.8   12.9     4.3    4.2
+//	int32    8 apart       18.7   18.9    10.8   11.2     4.3    3.8
+//	half     2 in place    32.1   31.8    30.8   33.1    19.8   21.2
+//	half     2 apart       31.9   31.5    31.6   32.7    18.9   13.8
+//	half     4 in place    16.1   16.1    14.4   16.3     9.2    9.3
+//	half     4 apart       16.0   16.2    15.7   16.0     8.8    7.5
+//	half     8 in place     8.0    8.1     6.9    7.8     4.1    4.0
+//	half     8 apart        8.0    8.1     7.4    7.4     4.0    3.4
+//	bfloat16 2 in place    21.5   12.3    20.0   12.7    19.1   12.4
+//	bfloat16 2 apart       21.5   12.3    21.7   12.6    19.4   11.9
+//	bfloat16 4 in place    14.9    8.3    15.2    8.5     8.9    7.9
+//	bfloat16 4 apart       14.9    8.3    15.0    8.5     8.8    7.0
+//	bfloat16 8 in place     9.4    5.2     8.5    5.1     3.9    3.2
+//	bfloat16 8 apart        9.4    5.2     8.3    5.0     3.9    2.6
 package buffer

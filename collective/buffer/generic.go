@@ -53,16 +53,17 @@ func addFloats[T float32 | float64](tab *table) {
 	tab.dividers[t] = divider{run: divideFloats[T], block: t.Size()}
 }
 
-func genericReducer(t DType, run func(*byte, *[maxPass]*byte, int, int, int)) reducer {
+func genericReducer(t DType, run func(to *byte, from *[]byte, k, lo, n, past int)) reducer {
 	return reducer{run: run, width: 2, block: t.Size(), impl: "generic"}
 }
 
 // onSlices makes a reducer's function, for two sources, of one that works on slices.
-func onSlices[T number](f func(dst, a, b []T)) func(*byte, *[maxPass]*byte, int, int, int) {
+func onSlices[T number](f func(dst, a, b []T)) func(to *byte, from *[]byte, k, lo, n, past int) {
 	size := TypeOf[T]().Size()
-	return func(to *byte, from *[maxPass]*byte, _, n, _ int) {
-		n /= size
-		f(elements[T](to, 0, n), elements[T](from[0], 0, n), elements[T](from[1], 0, n))
+	return func(to *byte, from *[]byte, k, lo, n, _ int) {
+		srcs := unsafe.Slice(from, k)
+		lo, n = lo/size, n/size
+		f(elements[T](to, lo, n), elements[T](unsafe.SliceData(srcs[0]), lo, n), elements[T](unsafe.SliceData(srcs[1]), lo, n))
 	}
 }
 

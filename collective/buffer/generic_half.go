@@ -1,5 +1,7 @@
 package buffer
 
+import "unsafe"
+
 // wideBlock is how many half-precision elements are worked on at a time: two buffers of that many
 // float32 stay in the first-level cache and fit any stack.
 const wideBlock = 256
@@ -7,12 +9,12 @@ const wideBlock = 256
 // addHalves enters the implementation for a half-precision type. One pass takes maxPass sources,
 // here as in every other implementation, because where a pass ends is where the result is rounded.
 func addHalves(tab *table, t DType,
-	reduce func(op Op, to *byte, from *[maxPass]*byte, k, n int),
+	reduce func(op Op, to *byte, srcs [][]byte, lo, n int),
 	divide func(p *byte, n, by int)) {
 	for op := Sum; op <= Max; op++ {
 		tab.reducers[t][op] = reducer{
-			run: func(to *byte, from *[maxPass]*byte, k, n, _ int) {
-				reduce(op, to, from, k, n)
+			run: func(to *byte, from *[]byte, k, lo, n, _ int) {
+				reduce(op, to, unsafe.Slice(from, k), lo, n)
 			},
 			width: maxPass, block: t.Size(), impl: "generic",
 		}
@@ -20,16 +22,16 @@ func addHalves(tab *table, t DType,
 	tab.dividers[t] = divider{run: divide, block: t.Size()}
 }
 
-func reduceF16(op Op, to *byte, from *[maxPass]*byte, k, n int) {
+func reduceF16(op Op, to *byte, srcs [][]byte, lo, n int) {
 	var accs, others [wideBlock]float32
-	n /= 2
-	for lo := 0; lo < n; lo += wideBlock {
-		acc, other := accs[:min(wideBlock, n-lo)], others[:min(wideBlock, n-lo)]
-		for i, x := range elements[F16](from[0], lo, len(acc)) {
+	lo, hi := lo/2, (lo+n)/2
+	for ; lo < hi; lo += wideBlock {
+		acc, other := accs[:min(wideBlock, hi-lo)], others[:min(wideBlock, hi-lo)]
+		for i, x := range elements[F16](unsafe.SliceData(srcs[0]), lo, len(acc)) {
 			acc[i] = x.Float32()
 		}
-		for j := 1; j < k; j++ {
-			for i, x := range elements[F16](from[j], lo, len(acc)) {
+		for _, src := range srcs[1:] {
+			for i, x := range elements[F16](unsafe.SliceData(src), lo, len(acc)) {
 				other[i] = x.Float32()
 			}
 			reduceWide(op, acc, other)
@@ -41,16 +43,16 @@ func reduceF16(op Op, to *byte, from *[maxPass]*byte, k, n int) {
 	}
 }
 
-func reduceBF16(op Op, to *byte, from *[maxPass]*byte, k, n int) {
+func reduceBF16(op Op, to *byte, srcs [][]byte, lo, n int) {
 	var accs, others [wideBlock]float32
-	n /= 2
-	for lo := 0; lo < n; lo += wideBlock {
-		acc, other := accs[:min(wideBlock, n-lo)], others[:min(wideBlock, n-lo)]
-		for i, x := range elements[BF16](from[0], lo, len(acc)) {
+	lo, hi := lo/2, (lo+n)/2
+	for ; lo < hi; lo += wideBlock {
+		acc, other := accs[:min(wideBlock, hi-lo)], others[:min(wideBlock, hi-lo)]
+		for i, x := range elements[BF16](unsafe.SliceData(srcs[0]), lo, len(acc)) {
 			acc[i] = x.Float32()
 		}
-		for j := 1; j < k; j++ {
-			for i, x := range elements[BF16](from[j], lo, len(acc)) {
+		for _, src := range srcs[1:] {
+			for i, x := range elements[BF16](unsafe.SliceData(src), lo, len(acc)) {
 				other[i] = x.Float32()
 			}
 			reduceWide(op, acc, other)

@@ -7,14 +7,17 @@ const maxBlock = 32
 
 // A reducer is one implementation of an operation on a type. Avg shares Sum's.
 type reducer struct {
-	// run reduces n bytes, a positive multiple of block, of the first k pointers of from into to,
-	// 2 <= k <= width. to may be among them. It keeps no pointer. past is near or, if streams, past the caches, when to must
+	// run reduces the n bytes from byte lo on, n a positive multiple of block, of the k slices that begin with from into those of to,
+	// 2 <= k <= width. to may be among them. It keeps no pointer. past is near or, if streams, past the caches, when to+lo must
 	// be a multiple of streamLine.
-	run     func(to *byte, from *[maxPass]*byte, k, n, past int)
+	run     func(to *byte, from *[]byte, k, lo, n, past int)
 	width   int  // at most maxPass
 	block   int  // a power of two, at most maxBlock, a multiple of the element size
 	streams bool // can store past the caches
 	impl    string
+	// few, unless nil, is the run of a reducer whose block is an element, to which fewer bytes than a block of two sources go: elements of
+	// four bytes and more are so few then that it is quicker than a block of copies.
+	few func(to *byte, from *[]byte, k, lo, n, past int)
 }
 
 // A divider is one implementation of the division of a type's elements.
@@ -31,14 +34,23 @@ type table struct {
 	dividers [dtypeEnd]divider
 }
 
+// A kernel is what a [Kernel] refers to: all in one place, as reductions that fill the first-level cache do better the less they read
+// beside their operands.
+type kernel struct {
+	reducer
+	divide *divider // nil unless op is Avg
+	dtype  DType
+	op     Op
+}
+
 // kernel returns the kernel for a valid type and operation out of a table that has them.
 func (tab *table) kernel(t DType, op Op) Kernel {
-	k := Kernel{reduce: &tab.reducers[t][op], dtype: t, op: op}
+	k := &kernel{reducer: tab.reducers[t][op], dtype: t, op: op}
 	if op == Avg {
-		k.reduce = &tab.reducers[t][Sum]
+		k.reducer = tab.reducers[t][Sum]
 		k.divide = &tab.dividers[t]
 	}
-	return k
+	return Kernel{k}
 }
 
 // An implementation is a table under the name of the instructions that it needs.
@@ -64,6 +76,16 @@ var best = func() *table {
 	return tab
 }()
 
+// kernels has those of best.
+var kernels = func() (all [dtypeEnd][opEnd]Kernel) {
+	for t := range all {
+		for op := range all[t] {
+			all[t][op] = best.kernel(DType(t), Op(op))
+		}
+	}
+	return all
+}()
+
 // stream is that of the last implementation that is available and has one; nil: there is none.
 var stream = func() (s streamer) {
 	for _, impl := range implementations {
@@ -79,6 +101,9 @@ func (tab *table) overlay(other *table) {
 	for t := range tab.reducers {
 		for op := range tab.reducers[t] {
 			if r := other.reducers[t][op]; r.run != nil {
+				if before := &tab.reducers[t][op]; before.run != nil && before.width == 2 && DType(t).Size() >= 4 {
+					r.few = before.run
+				}
 				tab.reducers[t][op] = r
 			}
 		}
@@ -92,7 +117,7 @@ func (tab *table) overlay(other *table) {
 // the stack although a function value gets it. Every run function keeps no pointer.
 //
 //go:nosplit
-func noescape[T byte | [maxPass]*byte](p *T) *T {
+func noescape[T byte | []byte](p *T) *T {
 	hidden := uintptr(unsafe.Pointer(p))
 	return *(**T)(unsafe.Pointer(&hidden))
 }

@@ -18,12 +18,7 @@ const (
 
 // A Kernel reduces elements of one type by one operation. It is a small value: copy it, keep it, use
 // it from any number of goroutines. Get one from [KernelFor]; the zero Kernel panics when used.
-type Kernel struct {
-	reduce *reducer
-	divide *divider // nil unless op is Avg
-	dtype  DType
-	op     Op
-}
+type Kernel struct{ *kernel }
 
 // KernelFor returns the fastest kernel that this machine can run. The error is a *[KernelError], if t
 // or op is not valid; every pair of valid ones has a kernel.
@@ -31,7 +26,7 @@ func KernelFor(t DType, op Op) (Kernel, error) {
 	if !t.Valid() || !op.Valid() {
 		return Kernel{}, &KernelError{Type: t, Op: op}
 	}
-	return best.kernel(t, op), nil
+	return kernels[t][op], nil
 }
 
 // Type returns the type of the elements.
@@ -41,7 +36,7 @@ func (k Kernel) Type() DType { return k.dtype }
 func (k Kernel) Op() Op { return k.op }
 
 // Implementation names the code that runs Reduce: "generic" or the name of an instruction set.
-func (k Kernel) Implementation() string { return k.reduce.impl }
+func (k Kernel) Implementation() string { return k.impl }
 
 // Reduce sets dst to srcs[0] ⊕ srcs[1] ⊕ …, element by element and from left to right, where ⊕ is the
 // kernel's operation, and Sum for Avg. The package comment says how each one rounds.
@@ -52,8 +47,35 @@ func (k Kernel) Implementation() string { return k.reduce.impl }
 // times; apart from that it must not overlap them. Reduce panics if these rules are broken. The
 // slices are only borrowed, srcs is not modified, nothing is allocated.
 func (k Kernel) Reduce(dst []byte, srcs [][]byte) {
+	// The usual case touches as little memory as it can: what lies in the first-level cache may fill it.
+	r := &k.reducer
+	if 0 < len(dst) && len(dst) <= stretch && len(dst)&(r.block-1) == 0 && 2 <= len(srcs) && len(srcs) <= r.width && fit(dst, srcs) {
+		r.run(noescape(&dst[0]), noescape(&srcs[0]), len(srcs), 0, len(dst), near)
+		return
+	}
+	k.reduceAny(dst, srcs)
+}
+
+// fit reports whether the sources obey Reduce's rules.
+func fit(dst []byte, srcs [][]byte) bool {
+	for _, src := range srcs {
+		if len(src) != len(dst) || partly(dst, src) {
+			return false
+		}
+	}
+	return true
+}
+
+// partly reports whether two slices of the same length overlap but are not the same.
+func partly(a, b []byte) bool {
+	p, q := uintptr(unsafe.Pointer(unsafe.SliceData(a))), uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	return p != q && max(p, q)-min(p, q) < uintptr(len(a))
+}
+
+// reduceAny is Reduce for all cases.
+func (k Kernel) reduceAny(dst []byte, srcs [][]byte) {
 	late := k.check(dst, srcs)
-	r := k.reduce
+	r := &k.reducer
 	switch {
 	case len(dst) == 0:
 	case len(srcs) == 1:
@@ -77,22 +99,17 @@ func (k Kernel) check(dst []byte, srcs [][]byte) (late bool) {
 	if len(srcs) == 0 {
 		panic("buffer: Reduce without sources")
 	}
-	width := k.reduce.width
 	if len(dst)&(k.dtype.Size()-1) != 0 { // a power of two: what divides takes longer than a small reduction
 		panic("buffer: Reduce of data that ends inside an element")
 	}
-	d := uintptr(unsafe.Pointer(unsafe.SliceData(dst)))
 	for i, src := range srcs {
 		if len(src) != len(dst) {
 			panic("buffer: Reduce of sources that differ in length from dst")
 		}
-		s := uintptr(unsafe.Pointer(unsafe.SliceData(src)))
-		switch {
-		case s == d:
-			late = late || i >= width
-		case max(s, d)-min(s, d) < uintptr(len(dst)):
+		if partly(dst, src) {
 			panic("buffer: Reduce of a source that partly overlaps dst")
 		}
+		late = late || i >= k.width && unsafe.SliceData(src) == unsafe.SliceData(dst)
 	}
 	return late
 }
@@ -164,36 +181,30 @@ func (r *reducer) passesByScratch(dst []byte, srcs [][]byte) {
 //
 //go:noinline
 func (r *reducer) pass(dst []byte, srcs [][]byte, lo, hi, past int) {
-	var from [maxPass]*byte
-	for i, src := range srcs {
-		from[i] = &src[lo]
-	}
-	to := &dst[lo]
 	n := hi - lo
 	odd := n & (r.block - 1)
 	if whole := n - odd; whole > 0 {
-		r.run(noescape(to), noescape(&from), len(srcs), whole, past)
-		if odd == 0 {
-			return
-		}
-		to = add(to, whole)
-		for i := range srcs {
-			from[i] = add(from[i], whole)
-		}
+		r.run(noescape(&dst[0]), noescape(&srcs[0]), len(srcs), lo, whole, past)
 	}
-	r.tail(to, &from, len(srcs), odd)
+	switch {
+	case odd == 0:
+	case r.few != nil && len(srcs) == 2:
+		r.few(noescape(&dst[0]), noescape(&srcs[0]), 2, hi-odd, odd, near)
+	default:
+		r.tail(dst[hi-odd:hi], srcs, hi-odd)
+	}
 }
 
-// tail reduces n bytes, fewer than a block of r, by way of whole blocks of scratch.
-func (r *reducer) tail(to *byte, from *[maxPass]*byte, k, n int) {
+// tail reduces the bytes from lo on, fewer than a block of r, into dst by way of whole blocks of scratch.
+func (r *reducer) tail(dst []byte, srcs [][]byte, lo int) {
 	var padded [maxPass][maxBlock]byte
-	var at [maxPass]*byte
-	for i := range k {
-		copy(padded[i][:], unsafe.Slice(from[i], n))
-		at[i] = &padded[i][0]
+	var at [maxPass][]byte
+	for i, src := range srcs {
+		copy(padded[i][:], src[lo:lo+len(dst)])
+		at[i] = padded[i][:]
 	}
-	r.run(noescape(at[0]), noescape(&at), k, r.block, near)
-	copy(unsafe.Slice(to, n), padded[0][:])
+	r.run(noescape(&padded[0][0]), noescape(&at[0]), len(srcs), 0, r.block, near)
+	copy(dst, padded[0][:])
 }
 
 // pass divides the elements of data by n, again with a prologue.
@@ -213,5 +224,3 @@ func (d *divider) pass(data []byte, n int) {
 		copy(data[whole:], padded[:])
 	}
 }
-
-func add(p *byte, n int) *byte { return (*byte)(unsafe.Add(unsafe.Pointer(p), n)) }

@@ -25,7 +25,7 @@ type streamer func(to, from *byte, n int)
 // when they are not; package comment. Where dst is a source it is Reduce, and with more sources than fit one pass, too.
 func (k Kernel) ReduceStream(dst []byte, srcs [][]byte) {
 	k.check(dst, srcs)
-	r := k.reduce
+	r := &k.reducer
 	head := toLine(dst)
 	switch {
 	case !r.streams, len(dst) < streamLeast, len(srcs) > r.width, head%k.dtype.Size() != 0, among(dst, srcs):

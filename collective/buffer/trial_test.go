@@ -35,7 +35,7 @@ func (impl implementation) kernelFor(dtype DType, op Op) (Kernel, bool) {
 	if k.divide != nil && k.divide.run == nil {
 		k.divide = best.kernel(dtype, op).divide
 	}
-	return k, k.reduce.run != nil
+	return k, k.run != nil
 }
 
 // every returns every pair of a type and an operation.

@@ -11,13 +11,13 @@ var unordered = Imm(3)
 
 func floats() {
 	reducer("avx2SumFloat32", "adds float32 numbers.",
-		func() operation { return plain(func(m Mem, y VecVirtual) { VADDPS(m, y, y) }) })
+		func() operation { return single(VADDPS) })
 	reducer("avx2SumFloat64", "adds float64 numbers.",
-		func() operation { return plain(func(m Mem, y VecVirtual) { VADDPD(m, y, y) }) })
+		func() operation { return single(VADDPD) })
 	reducer("avx2ProdFloat32", "multiplies float32 numbers.",
-		func() operation { return plain(func(m Mem, y VecVirtual) { VMULPS(m, y, y) }) })
+		func() operation { return single(VMULPS) })
 	reducer("avx2ProdFloat64", "multiplies float64 numbers.",
-		func() operation { return plain(func(m Mem, y VecVirtual) { VMULPD(m, y, y) }) })
+		func() operation { return single(VMULPD) })
 	reducer("avx2MinFloat32", "takes the smaller of float32 numbers.",
 		func() operation { return orderFloats(VMINPS, VORPS, VORPS, VCMPPS) })
 	reducer("avx2MaxFloat32", "takes the larger of float32 numbers.",

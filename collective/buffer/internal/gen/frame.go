@@ -15,6 +15,9 @@ const vector = 32
 // they turn to the next, and the processor's prefetchers keep up with that less well the more sources there are.
 const line = 2
 
+// header is how many bytes of a list of slices one of them takes; the first eight are its address.
+const header = 24
+
 // maxSources is the largest number of sources of one pass.
 const maxSources = 8
 
@@ -28,6 +31,7 @@ type move func(from, to Op)
 // operation is what a reducing function does to one vector.
 type operation struct {
 	vectors int                          // number of vectors of a full step with two sources
+	long    bool                         // combine is several instructions, each of which needs the one before
 	load    func(m Mem) acc              // brings the vector at m into the form of an accumulator
 	combine func(m Mem, a acc)           // a = a ⊕ the vector at m
 	store   func(a acc, m Mem, mov move) // brings a, which is not needed any more, into the form of memory, and mov takes it to m
@@ -35,25 +39,25 @@ type operation struct {
 
 // reducer emits the function of that name:
 //
-//	to = from[0] ⊕ from[1] ⊕ … ⊕ from[k-1], for n bytes, a positive multiple of 32, and 2 <= k <= 8
+//	to = from[0] ⊕ from[1] ⊕ … ⊕ from[k-1], for the n bytes from byte lo on, n a positive multiple of 32, and 2 <= k <= 8
 //
-// What is stored was loaded from all sources before, so to may be one of them. Of two sources each vector is stored before the next one is
-// loaded: what is in the first-level cache takes a sixth longer where the loads of a step come first (AMD Zen 5). Of more, which stores limit
-// less, the vectors of a line go together, so that one does not wait for the other's chain of operations. Unless past is 0, full steps are
-// stored past the caches; to must be a multiple of 32 then.
+// What is stored was loaded from all sources before, so to may be one of them. Each vector is stored before the next one is
+// loaded: of two sources in the first-level cache, it takes a sixth longer where the loads of a step come first, of four 3 % (AMD Zen 5). Of more than
+// two, whose chains are long, the vectors of a line go together, so that one does not wait for the other's. Unless past is 0, full steps are
+// stored past the caches; to+lo must be a multiple of 32 then.
 func reducer(name, doc string, setup func() operation) {
-	TEXT(name, NOSPLIT, "func(to *byte, from *[8]*byte, k, n, past int)")
-	Doc(name+" "+doc, "n is a positive multiple of 32, k is 2 to 8. If past is not 0, results go past the caches and to is a multiple of 32.")
+	TEXT(name, NOSPLIT, "func(to *byte, from *[]byte, k, lo, n, past int)")
+	Doc(name+" "+doc, "from points to the first of k slices, k is 2 to 8, n is a positive multiple of 32. If past is not 0, results go past the caches and to+lo is a multiple of 32.")
 	Pragma("noescape")
 	to := Load(Param("to"), GP64())
 	from := Load(Param("from"), GP64())
 	k := Load(Param("k"), GP64())
+	offset := Load(Param("lo"), GP64())
 	n := Load(Param("n"), GP64())
 	past := Load(Param("past"), GP64())
 	op := setup()
-	first, offset := GP64(), GP64()
+	first := GP64()
 	MOVQ(Mem{Base: from}, first)
-	XORQ(offset, offset)
 	for sources := 2; sources <= maxSources; sources++ {
 		next := fmt.Sprintf("not%d", sources)
 		if sources < maxSources {
@@ -63,11 +67,14 @@ func reducer(name, doc string, setup func() operation) {
 		others := make([]Register, sources-1)
 		for i := range others {
 			others[i] = GP64()
-			MOVQ(Mem{Base: from, Disp: 8 * (i + 1)}, others[i])
+			MOVQ(Mem{Base: from, Disp: header * (i + 1)}, others[i])
 		}
 		step, together := op.vectors, 1
 		if sources > 2 {
-			step, together = line, line
+			step = line
+			if op.long {
+				together = line
+			}
 		}
 		body := func(mov move) func(vectors int) {
 			return func(vectors int) {
@@ -197,8 +204,17 @@ func plainStore(a acc, m Mem, mov move) { mov(a[0], m) }
 func plain(combine func(m Mem, y VecVirtual)) operation {
 	return operation{
 		vectors: 4,
+		long:    true,
 		load:    plainLoad,
 		combine: func(m Mem, a acc) { combine(m, a[0]) },
 		store:   plainStore,
 	}
+}
+
+// single is the operation that one instruction is, on such elements. Its step with two sources is long enough that the processor (AMD Zen 5) foresees
+// the end of 16 KiB, after 64 of them; after 128 it does or does not by where the code lies, and takes 6 % longer where it does not.
+func single(do instruction) operation {
+	op := plain(func(m Mem, y VecVirtual) { do(m, y, y) })
+	op.vectors, op.long = 8, false
+	return op
 }

@@ -45,6 +45,7 @@ func halves() {
 func (w wide) operation(do instruction) operation {
 	return operation{
 		vectors: 4,
+		long:    true,
 		load:    w.load,
 		combine: func(m Mem, a acc) {
 			x := w.load(m)
@@ -133,6 +134,7 @@ func orderHalves(inf [2]uint8, choose instruction) operation {
 	}
 	return operation{
 		vectors: 4,
+		long:    true,
 		load:    load,
 		combine: func(m Mem, a acc) {
 			x := load(m)

@@ -19,14 +19,14 @@ func integers() {
 	}{{8, VPADDB}, {16, VPADDW}, {32, VPADDD}, {64, VPADDQ}} {
 		reducer(fmt.Sprintf("avx2SumInt%d", add.bits),
 			fmt.Sprintf("adds integers of %d bits.", add.bits),
-			func() operation { return plain(func(m Mem, y VecVirtual) { add.do(m, y, y) }) })
+			func() operation { return single(add.do) })
 	}
 
 	reducer("avx2ProdInt8", "multiplies integers of 8 bits.", prodInt8)
 	reducer("avx2ProdInt16", "multiplies integers of 16 bits.",
-		func() operation { return plain(func(m Mem, y VecVirtual) { VPMULLW(m, y, y) }) })
+		func() operation { return single(VPMULLW) })
 	reducer("avx2ProdInt32", "multiplies integers of 32 bits.",
-		func() operation { return plain(func(m Mem, y VecVirtual) { VPMULLD(m, y, y) }) })
+		func() operation { return single(VPMULLD) })
 	reducer("avx2ProdInt64", "multiplies integers of 64 bits.", prodInt64)
 
 	for _, order := range []struct {
@@ -47,7 +47,7 @@ func integers() {
 		{"MaxUint32", "larger of unsigned 32-bit integers", VPMAXUD},
 	} {
 		reducer("avx2"+order.name, "takes the "+order.doc+".",
-			func() operation { return plain(func(m Mem, y VecVirtual) { order.do(m, y, y) }) })
+			func() operation { return single(order.do) })
 	}
 
 	reducer("avx2MinInt64", "takes the smaller of signed 64-bit integers.",
@@ -121,6 +121,7 @@ func order64(unsigned, smaller bool) operation {
 	}
 	return operation{
 		vectors: 4,
+		long:    true,
 		load:    load,
 		combine: func(m Mem, a acc) { choose(load(m)[0], a[0]) },
 		store: func(a acc, m Mem, mov move) {

@@ -74,19 +74,24 @@ func run(o options) error {
 						for i := range srcs {
 							srcs[i] = operand(memory, i, size)
 						}
-						dst, reduce := srcs[0], kernel.Reduce
+						to := 0
 						if place == "apart" {
-							dst = operand(memory, k, size)
-							if (k+1)*size > o.cache {
-								reduce = kernel.ReduceStream
+							to = k
+						}
+						dst := operand(memory, to, size)
+						ours := func(times int) {
+							for range times {
+								kernel.Reduce(dst, srcs)
+							}
+						}
+						if to > 0 && (k+1)*size > o.cache {
+							ours = func(times int) {
+								for range times {
+									kernel.ReduceStream(dst, srcs)
+								}
 							}
 						}
 						theirs, release := compiled(kind, number, dst, srcs)
-						ours := func(times int) {
-							for range times {
-								reduce(dst, srcs)
-							}
-						}
 						m := compare([]way{ours, theirs}, o.rounds, o.least, time.Now)
 						release()
 						fmt.Printf("%s %10.2f %10.2f %8.2f\n", columns(name), float64(size)/m[0]/1e9, float64(size)/m[1]/1e9, m[0]/m[1])
