@@ -187,7 +187,8 @@ func (c *Comm) script(k *call) (*engine.Script, error) {
 // caller keeps only a part, scratch memory takes the rest.
 func (c *Comm) runScript(ctx context.Context, sc *engine.Script, k *call) error {
 	size := k.src.Type.Size()
-	m := engine.Operands{In: k.src.Data, Out: k.dst.Data, Finish: k.op == buffer.Avg && c.cfg.Size > 1, Away: k.src.Memory != nil, Gate: k.gate}
+	var m engine.Operands // filled in like a call
+	m.In, m.Out, m.Finish, m.Away, m.Gate = k.src.Data, k.dst.Data, k.op == buffer.Avg && c.cfg.Size > 1, k.src.Memory != nil, k.gate
 	if k.coll == schedule.AllGather {
 		m.InAt = c.cfg.Rank * k.count
 	}
@@ -203,7 +204,7 @@ func (c *Comm) runScript(ctx context.Context, sc *engine.Script, k *call) error 
 	if k.coll == schedule.ReduceScatter && !copyOut {
 		m.Own, m.OwnLo, m.OwnHi = k.dst.Data, own, own+k.count
 	}
-	if err := c.engine.Run(ctx, sc, m); err != nil {
+	if err := c.engine.Run(ctx, sc, &m); err != nil {
 		return err
 	}
 	if copyOut {

@@ -16,7 +16,11 @@ import (
 // When ctx ends first the operation is aborted on all ranks.
 func AllReduce[T buffer.Elem](ctx context.Context, c *Comm, data []T, op buffer.Op, opts ...Option) error {
 	b := buffer.Of(data)
-	return c.AllReduceBlock(ctx, b, b, op, opts...)
+	var k call
+	if err := c.allReduce(&k, &b, &b, op); err != nil {
+		return err
+	}
+	return c.do(ctx, &k, opts)
 }
 
 // ReduceScatter reduces all ranks' src and leaves block r of the result, of n equal ones, in dst of rank r.
@@ -45,51 +49,48 @@ func Reduce[T buffer.Elem](ctx context.Context, c *Comm, dst, src []T, op buffer
 
 // Barrier returns when every rank has called it.
 func Barrier(ctx context.Context, c *Comm, opts ...Option) error {
-	k := c.barrier()
+	var k call
+	k.barrier()
 	return c.do(ctx, &k, opts)
 }
 
-func (c *Comm) barrier() call {
-	none := buffer.Block{Type: buffer.Uint8}
-	return call{coll: schedule.Barrier, op: buffer.Sum, dst: none, src: none}
+func (k *call) barrier() {
+	k.coll, k.op, k.dst.Type, k.src.Type = schedule.Barrier, buffer.Sum, buffer.Uint8, buffer.Uint8
 }
 
 // StartAllReduce starts an [AllReduce] and returns at once. The data belongs to the operation until the Work is done.
 // Operations run one at a time in the order in which they are called or started.
 func StartAllReduce[T buffer.Elem](ctx context.Context, c *Comm, data []T, op buffer.Op, opts ...Option) (*Work, error) {
 	b := buffer.Of(data)
-	k, err := c.allReduce(b, b, op)
-	return c.startChecked(ctx, k, err, opts)
+	return c.StartAllReduceBlock(ctx, b, b, op, opts...)
 }
 
 // StartReduceScatter starts a [ReduceScatter]; see [StartAllReduce].
 func StartReduceScatter[T buffer.Elem](ctx context.Context, c *Comm, dst, src []T, op buffer.Op, opts ...Option) (*Work, error) {
-	k, err := c.reduceScatter(buffer.Of(dst), buffer.Of(src), op)
-	return c.startChecked(ctx, k, err, opts)
+	return c.StartReduceScatterBlock(ctx, buffer.Of(dst), buffer.Of(src), op, opts...)
 }
 
 // StartAllGather starts an [AllGather]; see [StartAllReduce].
 func StartAllGather[T buffer.Elem](ctx context.Context, c *Comm, dst, src []T, opts ...Option) (*Work, error) {
-	k, err := c.allGather(buffer.Of(dst), buffer.Of(src))
-	return c.startChecked(ctx, k, err, opts)
+	return c.StartAllGatherBlock(ctx, buffer.Of(dst), buffer.Of(src), opts...)
 }
 
 // StartBroadcast starts a [Broadcast]; see [StartAllReduce].
 func StartBroadcast[T buffer.Elem](ctx context.Context, c *Comm, data []T, root int, opts ...Option) (*Work, error) {
 	b := buffer.Of(data)
-	k, err := c.broadcast(b, b, root)
-	return c.startChecked(ctx, k, err, opts)
+	return c.StartBroadcastBlock(ctx, b, b, root, opts...)
 }
 
 // StartReduce starts a [Reduce]; see [StartAllReduce].
 func StartReduce[T buffer.Elem](ctx context.Context, c *Comm, dst, src []T, op buffer.Op, root int, opts ...Option) (*Work, error) {
-	k, err := c.reduce(buffer.Of(dst), buffer.Of(src), op, root)
-	return c.startChecked(ctx, k, err, opts)
+	return c.StartReduceBlock(ctx, buffer.Of(dst), buffer.Of(src), op, root, opts...)
 }
 
 // StartBarrier starts a [Barrier]; see [StartAllReduce].
 func StartBarrier(ctx context.Context, c *Comm, opts ...Option) (*Work, error) {
-	return c.start(ctx, c.barrier(), opts)
+	var k call
+	k.barrier()
+	return c.start(ctx, k, opts)
 }
 
 func (c *Comm) startChecked(ctx context.Context, k call, err error, opts []Option) (*Work, error) {

@@ -39,20 +39,30 @@ func View[T Elem](b Block) ([]T, error) {
 // Validate returns nil if b's type is valid and its data is a whole number of elements at an address
 // aligned for their type, else a *[BlockError].
 func (b Block) Validate() error {
-	// Sizes and alignments are powers of two; dividing by them is half of what a small operation's checks would cost.
-	size := b.Type.Size()
-	reason := ""
-	switch {
+	if _, ok := b.Type.Elements(b.Data); ok {
+		return nil
+	}
+	reason := "is misaligned"
+	switch size := b.Type.Size(); {
 	case size == 0:
 		reason = "has an invalid type"
 	case len(b.Data)&(size-1) != 0:
 		reason = "ends inside an element"
-	case len(b.Data) > 0 && uintptr(unsafe.Pointer(unsafe.SliceData(b.Data)))&(alignment(size)-1) != 0:
-		reason = "is misaligned"
-	default:
-		return nil
 	}
 	return &BlockError{Have: b.Type, Want: b.Type, Bytes: len(b.Data), Reason: reason}
+}
+
+// Elements returns how many elements of type t data holds, 0 if t is not valid, and whether they are all of data and aligned: whether a
+// Block of both is valid.
+func (t DType) Elements(data []byte) (n int, ok bool) {
+	size := t.Size()
+	if size == 0 {
+		return 0, false
+	}
+	// Sizes and alignments are powers of two; dividing by them is half of what a small operation's checks would cost.
+	whole := len(data)&(size-1) == 0
+	aligned := len(data) == 0 || uintptr(unsafe.Pointer(unsafe.SliceData(data)))&(alignment(size)-1) == 0
+	return len(data) >> bits.TrailingZeros8(uint8(size)), whole && aligned
 }
 
 // alignment returns what the address of elements of a size must be a multiple of: Go's own rule, which on 32-bit

@@ -73,6 +73,10 @@ func TestViewRefuses(t *testing.T) {
 			if v != nil || !errors.As(err, &e) || e.Reason != c.reason || e.Have != c.block.Type || e.Bytes != len(c.block.Data) {
 				t.Errorf("got %v, %v, want a *BlockError that it %s", v, err, c.reason)
 			}
+			n, ok := c.block.Type.Elements(c.block.Data)
+			if want := c.block.Validate() == nil; n != c.block.Count() || ok != want {
+				t.Errorf("Elements: got %d, %v, want %d, %v", n, ok, c.block.Count(), want)
+			}
 		})
 	}
 }

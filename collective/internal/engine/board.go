@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/binary"
+	"math/bits"
 	"sync/atomic"
 	"unsafe"
 
@@ -27,6 +28,7 @@ type board struct {
 	all    [][]byte // by rank, this one's included
 	turn   uint64   // number of the operation among those on boards
 	fence  atomic.Uint32
+	part   [boardPad]byte // this rank's, if it is short and padded
 	result [boardPad]byte
 }
 
@@ -168,22 +170,30 @@ func (e *Engine) runOnBoards(ctx context.Context, sc *Script, m *Operands) error
 	if n > boardShort {
 		at = slot + boardAligned
 	}
-	copy(b.own[at:at+n], data)
-	mine := &b.own[slot]
-	head := headerAt(mine)
-	*head = x.words
-	stamped(head, e.now.stamp)
-	publish(numberAt(mine), b.turn)
-
-	padded := n
-	if n < boardPad {
+	// The rank itself does not read its slot: the stores may be waiting for the cache line, and the loads would wait for them.
+	part, padded := data, n
+	if n&(boardBlock-1) != 0 && n < boardPad {
 		padded = (n + boardBlock - 1) &^ (boardBlock - 1)
+		part = b.part[:padded]
+		copy(part, data)
 	}
+	first := stamped(x.words[0], e.now.stamp)
+	mine := &b.own[slot]
+	copy(b.own[at:at+n], data)
+	*headerAt(mine) = [headerWords]uint64{first, x.words[1], x.words[2], x.words[3], x.words[4]}
+	publish(numberAt(mine), b.turn)
+	if len(x.from) == 1 {
+		// Whoever sleeps waits for this number alone, and the look for him takes no time: the peer's number is still on its way.
+		if err := e.wakeSleepers(x); err != nil {
+			return err
+		}
+	}
+
 	srcs := e.srcs[:0]
 	resting := false
 	for i, c := range x.from {
 		if i == x.own {
-			srcs = append(srcs, b.own[at:at+padded:at+padded])
+			srcs = append(srcs, part)
 		}
 		mem := b.all[c.peer]
 		theirs := &mem[slot]
@@ -192,17 +202,19 @@ func (e *Engine) runOnBoards(ctx context.Context, sc *Script, m *Operands) error
 				return err
 			}
 		}
-		if !same(headerAt(theirs), head) {
+		if !same(headerAt(theirs), &x.words, first) {
 			return e.differsOnBoard(sc, c, mem[slot+boardHeader:slot+boardLow])
 		}
 		srcs = append(srcs, mem[at:at+padded:at+padded])
 	}
 	if x.own == len(x.from) {
-		srcs = append(srcs, b.own[at:at+padded:at+padded])
+		srcs = append(srcs, part)
 	}
 	e.srcs = srcs
-	if err := e.wakeSleepers(x); err != nil {
-		return err
+	if len(x.from) > 1 {
+		if err := e.wakeSleepers(x); err != nil {
+			return err
+		}
 	}
 	if resting {
 		atomic.StoreUint32(b.asleep(e.cfg.Rank), 0)
@@ -311,12 +323,17 @@ func (e *Engine) differsOnBoard(sc *Script, c *conn, text []byte) error {
 	return e.blame(c, sc, 0, -1, &transport.FrameError{Reason: "not the next one of the schedule"})
 }
 
-// same reports whether two headers are. Comparing the arrays by == would be a call for every peer.
-func same(a, b *[headerWords]uint64) bool {
-	return (a[0]^b[0])|(a[1]^b[1])|(a[2]^b[2])|(a[3]^b[3])|(a[4]^b[4]) == 0
+// same reports whether a header is that of these words but for the first. Comparing arrays by == would be a call for every peer.
+func same(a, b *[headerWords]uint64, first uint64) bool {
+	return (a[0]^first)|(a[1]^b[1])|(a[2]^b[2])|(a[3]^b[3])|(a[4]^b[4]) == 0
 }
 
-// stamped puts the operation's stamp into a header.
-func stamped(w *[headerWords]uint64, stamp uint32) {
-	binary.LittleEndian.PutUint32((*[8]byte)(unsafe.Pointer(w))[4:], stamp)
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
+// stamped is the first word of a header that has no stamp yet, with the operation's. By way of memory it would take longer.
+func stamped(first uint64, stamp uint32) uint64 {
+	if littleEndian {
+		return first | uint64(stamp)<<32
+	}
+	return first | uint64(bits.ReverseBytes32(stamp))
 }

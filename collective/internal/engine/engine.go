@@ -133,18 +133,18 @@ func New(cfg Config) *Engine {
 func (e *Engine) Stale() uint64 { return atomic.LoadUint64(&e.stale) }
 
 // Run runs one operation to its end. On error the communicator is at an end: the other ranks have been told why.
-func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) (err error) {
+func (e *Engine) Run(ctx context.Context, sc *Script, m *Operands) (err error) {
 	e.runs++
 	e.begin(sc)
 	if sc.shot != nil && e.cfg.Near != 0 {
-		if on, err := e.tryBoards(ctx, sc, &m); on || err != nil {
+		if on, err := e.tryBoards(ctx, sc, m); on || err != nil {
 			return err
 		}
 	}
 	posted := 0
 	if !m.Away && e.mayShoot(sc) {
 		var done bool
-		if posted, done = e.shoot(sc, &m); done {
+		if posted, done = e.shoot(sc, m); done {
 			return nil
 		}
 	}
@@ -159,7 +159,7 @@ func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) (err error) {
 	e.beginPlacing(sc)
 	e.awaits = nil
 	if len(sc.awaits) > 0 && !m.Away { // a device's stream may still use its memory: see loopOffload
-		e.beginExpecting(sc, &m, sc.awaits)
+		e.beginExpecting(sc, m, sc.awaits)
 	}
 	for range posted {
 		e.machine.Start(schedule.OutLane(0))
@@ -168,13 +168,13 @@ func (e *Engine) Run(ctx context.Context, sc *Script, m Operands) (err error) {
 	switch err = e.Err(); {
 	case err != nil:
 	case m.Away:
-		err = e.runOffload(ctx, sc, &m)
+		err = e.runOffload(ctx, sc, m)
 	default:
 		if sc.eager && posted == 0 {
 			err = e.freeAside(ctx, sc)
 		}
 		if err == nil {
-			err = e.loop(ctx, sc, &m)
+			err = e.loop(ctx, sc, m)
 		}
 	}
 	return e.conclude(err)
@@ -195,8 +195,8 @@ func (e *Engine) begin(sc *Script) {
 	// Both steps are one to one, so histories that differ once differ for ever.
 	e.history = (e.history ^ sc.sum) * 0x9e3779b1
 	n := e.now.number + 1
-	e.now = entry{sc, n, e.history&^0xffff | n&0xffff}
-	e.past[n%remembered] = e.now
+	now := entry{sc, n, e.history&^0xffff | n&0xffff}
+	e.now, e.past[n%remembered] = now, now
 }
 
 func (e *Engine) loop(ctx context.Context, sc *Script, m *Operands) error {

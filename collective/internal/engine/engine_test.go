@@ -101,7 +101,7 @@ func (g *group) allReduce(ctx context.Context, r int, a plan.Algorithm, data []i
 	if err != nil {
 		return err
 	}
-	return e.Run(ctx, sc, Operands{In: b.Data, Out: b.Data})
+	return e.Run(ctx, sc, &Operands{In: b.Data, Out: b.Data})
 }
 
 // each runs f on every rank at once.
@@ -183,7 +183,7 @@ func TestProgramTooLongToCompile(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if err := g.engines[r].Run(t.Context(), sc, Operands{In: buffer.Of(in).Data, Out: buffer.Of(out).Data}); err != nil {
+			if err := g.engines[r].Run(t.Context(), sc, &Operands{In: buffer.Of(in).Data, Out: buffer.Of(out).Data}); err != nil {
 				return err
 			}
 			for i, got := range out {
