@@ -385,6 +385,7 @@ wan() {
 	if ! timeout 100 "$work/wanlab" -hosts 2 -rate 1000 -rtt "$rtt" -loss "$loss" -- bash -c '
 		said=$1 json=$2
 		shift 2
+		: >"$said" # an invitation of a run before is not this one
 		nsenter --net="$WAN_NS0" "$@" -invite 2 -J "$json" 2>"$said" &
 		until grep -q "^perf -join" "$said"; do kill -0 $! || exit; sleep 0.05; done
 		nsenter --net="$WAN_NS1" "$@" -join "$(sed -n "s/^perf -join //p" "$said")" && wait $!

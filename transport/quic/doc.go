@@ -19,6 +19,10 @@
 // What is not repaired halves a window, which on a long path does not grow back for minutes, and quic-go leaves its slow start early. So while nothing but
 // windows limits a sender, it takes more connections, and keeps them if they make it quicker ([MostConns]); Caps.Note of a link says how many and why.
 //
+// Windows that are larger than a long path needs fill the queue before its narrowest line, where acknowledgements for the other direction wait, too. So from a
+// round trip of 2 ms on, large frames are sent at the rate at which the peer says that they arrive, with a try for more every twelve round trips, as in BBR,
+// unless others have filled the queue, who would take what is left to them. Caps.Note says at which rate.
+//
 // A peer that dies says nothing: when it is silent its host is asked, which refuses packets for a process that has ended, and
 // else it is given time, see [SilentTimeout].
 //

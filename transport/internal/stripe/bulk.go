@@ -10,6 +10,9 @@ import (
 // what another one could send sooner. While there is plenty for all it takes more, and waits less often for the next.
 const bulkBytes = 128 << 10
 
+// shortIdle is how long a bulk may be empty without a gap on the way.
+const shortIdle = time.Millisecond
+
 // A bulk is the queue of large frames to a peer, of those connections that have to be waited for. Whichever has room first takes the next one:
 // congestion windows differ by a lot where packets are lost, and whoever shares frames out evenly waits for the smallest.
 type bulk struct {
@@ -21,6 +24,8 @@ type bulk struct {
 	out    int // frames in the queue or being written
 	since  time.Time
 	work   work
+	// There has been something to do from spell to idle, or still is.
+	spell, idle time.Time
 }
 
 // work is what a queue has got done.
@@ -34,6 +39,9 @@ func (b *bulk) add(e entry) {
 	defer b.mu.Unlock()
 	if b.out == 0 {
 		b.since = time.Now()
+		if b.since.Sub(b.idle) > shortIdle {
+			b.spell = b.since
+		}
 	}
 	b.out++
 	b.frames = append(b.frames, e)
@@ -67,8 +75,19 @@ func (b *bulk) wrote(bytes int) {
 	defer b.mu.Unlock()
 	b.work.bytes += uint64(bytes)
 	if b.out--; b.out == 0 {
-		b.work.busy += time.Since(b.since)
+		b.idle = time.Now()
+		b.work.busy += b.idle.Sub(b.since)
 	}
+}
+
+// busyUntil returns for how long before t there had been something to do all the time.
+func (b *bulk) busyUntil(t time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.out == 0 && b.idle.Before(t) {
+		return 0
+	}
+	return max(0, t.Sub(b.spell))
 }
 
 // done returns the work so far.

@@ -14,6 +14,9 @@
 // may come to be more connections than in the beginning, where the carrier allows it: the side that sends decides on the number over which
 // it does (see spread), and the side that has begun the session dials, for itself or because the other has asked it to (kindMore).
 //
+// On long paths the bulk is sent at the rate at which the other side says that it arrives (kindArrived, see pacer), so that the queue before the path's narrowest line stays
+// short, and with it the round trip of the other direction.
+//
 // A connection that can be tried without waiting (over TCP, on Linux) is written to by whoever posts, and read by the rank
 // that polls its link in vain: the writer and the reader are locks, and the goroutines that wait for the socket only see to what those
 // who were there did not do. Others are written and read by the goroutines.

@@ -27,6 +27,7 @@ type Endpoint struct {
 	cfg   Config
 	group [32]byte
 	addr  string
+	began time.Time
 	bell  transport.Bell
 	heap  transport.Heap
 	pool  pool
@@ -50,7 +51,7 @@ var _ transport.Endpoint = (*Endpoint)(nil)
 func New(cfg Config) *Endpoint {
 	e := &Endpoint{
 		cfg: cfg, group: sha256.Sum256([]byte(cfg.Group)), addr: FormatAddr(cfg.Nonce, PlacesOf(cfg.Carriers)), bell: cfg.Bell,
-		done: make(chan struct{}), peers: make(map[Nonce]*peer),
+		done: make(chan struct{}), peers: make(map[Nonce]*peer), began: time.Now(),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	for i, c := range cfg.Carriers {
@@ -64,6 +65,9 @@ func New(cfg Config) *Endpoint {
 	}
 	return e
 }
+
+// clock returns the time since the endpoint was made.
+func (e *Endpoint) clock() time.Duration { return time.Since(e.began) }
 
 // start makes room for n goroutines, unless the endpoint stops.
 func (e *Endpoint) start(n int) bool {

@@ -31,7 +31,7 @@ func ParseNonce(text string) (n Nonce, err error) {
 }
 
 const (
-	version    = 2
+	version    = 3
 	helloSize  = 96
 	answerSize = 8
 )

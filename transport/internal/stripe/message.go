@@ -3,6 +3,7 @@ package stripe
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/ringtree/ringtree/transport"
 )
@@ -11,13 +12,14 @@ import (
 type kind uint8
 
 const (
-	kindFrame  kind = iota + 1 // a transport.Header and its payload follow
-	kindCredit                 // nothing but the credit
-	kindClose                  // the sender's end of the link is closed
-	kindFail                   // the sender's end has failed; length bytes of reason follow
-	kindBye                    // the sender says nothing more on this connection
-	kindPulse                  // the sender is there
-	kindMore                   // the sender, who has not begun the session, wants it to have length connections
+	kindFrame   kind = iota + 1 // a transport.Header and its payload follow
+	kindCredit                  // nothing but the credit
+	kindClose                   // the sender's end of the link is closed
+	kindFail                    // the sender's end has failed; length bytes of reason follow
+	kindBye                     // the sender says nothing more on this connection
+	kindPulse                   // the sender is there
+	kindMore                    // the sender, who has not begun the session, wants it to have length connections
+	kindArrived                 // seq bytes have arrived on the connections that share the bulk, when the sender's clock said credit nanoseconds
 )
 
 // messageSize is the length of a message without what follows it, in bytes.
@@ -31,7 +33,7 @@ type message struct {
 	kind   kind
 	link   transport.LinkID
 	length uint32 // of a reason; of a bye, the connections on which one will come, a bit each; of a more, how many
-	seq    uint64 // of a frame, its number within the link; of a close or fail, how many frames the sender has sent
+	seq    uint64 // of a frame, its number within the link; of a close or fail, how many frames the sender has sent; of an arrived, bytes
 	credit uint64 // how many frames of this link the sender has released
 }
 
@@ -69,6 +71,8 @@ func (m *message) parse(b []byte) error {
 		bad = bad || *m != message{kind: kindPulse}
 	case kindMore:
 		bad = bad || m.length < 1 || m.length > MaxConns || *m != message{kind: kindMore, length: m.length}
+	case kindArrived:
+		bad = bad || m.credit > math.MaxInt64 || *m != message{kind: kindArrived, seq: m.seq, credit: m.credit}
 	case kindBye:
 		bad = bad || m.length == 0 || m.link != transport.LinkID{} || m.seq != 0 || m.credit != 0
 	default:

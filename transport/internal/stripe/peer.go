@@ -44,6 +44,9 @@ type peer struct {
 	count    atomic.Int32
 	width    atomic.Int32 // how many of them this side sends over
 	bulk     bulk
+	trip     atomic.Int64 // shortest round trip so far, if the path is long
+	meter    meter
+	pacer    pacer
 	finished chan struct{} // closed when the session is over
 	route    atomic.Pointer[route]
 

@@ -77,6 +77,7 @@ func (e *Endpoint) watch(carrier int) {
 			if r := p.route.Load(); r == nil || r.carrier != carrier {
 				continue
 			}
+			p.watchPath()
 			p.widen()
 			switch silentBeats, gone := p.beat(); {
 			case gone:

@@ -72,7 +72,8 @@ func (p *peer) note() string {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return strings.Trim(p.spread.text()+"; "+all.text(conns), "; ")
+	said := slices.DeleteFunc([]string{p.spread.text(), p.pacer.text(), all.text(conns)}, func(s string) bool { return s == "" })
+	return strings.Join(said, "; ")
 }
 
 // text says it for people; "" when nothing has been done.

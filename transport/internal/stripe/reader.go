@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ringtree/ringtree/transport"
 )
@@ -48,6 +49,9 @@ func (in *intake) room() (a, b []byte) {
 func (w *wire) got(n int) error {
 	in := &w.intake
 	in.reads.Add(1)
+	if w.index > 0 {
+		w.peer.arrived(n)
+	}
 	if m := min(n, len(in.rest)); m > 0 {
 		in.rest = in.rest[m:]
 		n -= m
@@ -105,6 +109,9 @@ func (w *wire) parse() error {
 			if err := w.peer.heardMore(int(m.length)); err != nil {
 				return err
 			}
+			continue
+		case kindArrived:
+			w.peer.heardArrived(arrival{bytes: m.seq, clock: time.Duration(m.credit)})
 			continue
 		case kindBye:
 			in.said = true

@@ -30,6 +30,8 @@ const (
 	// have opened their windows.
 	epochTime  = 500 * time.Millisecond
 	epochTrips = 10
+	// unfilled is how much less than its windows a sender that they limit has on the way, on average over beginnings and ends.
+	unfilled = 1.4
 	// worthwhile is by how much twice as many connections must be quicker to stay.
 	worthwhile = 1.1
 	// After firstWait epochs a number of connections that was not worth while is tried again, and after twice as many each time.
@@ -99,7 +101,7 @@ func (s *spread) decide(now course) int {
 	}
 	long := now.MinRTT >= longPath
 	queueing := now.RTT-now.MinRTT > now.MinRTT/4
-	full := 2*rate*now.RTT.Seconds() >= float64(now.Window)
+	full := unfilled*rate*now.MinRTT.Seconds() >= float64(now.Window)
 	if !long || queueing || !full || s.conns == s.most {
 		return s.conns
 	}
@@ -185,6 +187,9 @@ func (p *peer) widen() {
 // setWidth sets over how many connections this side sends, and reports whether that is another number.
 func (p *peer) setWidth(n int) bool {
 	other := int(p.width.Swap(int32(n))) != n
+	if other {
+		p.pacer.try()
+	}
 	if p.bulk.waiting.Load() > 0 {
 		p.rouseOne() // those that were woken for what is there may not share in it any more
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/ringtree/ringtree/transport"
 )
@@ -71,6 +72,7 @@ type wire struct {
 	left    [][]byte // of segs, to be written
 	writing []entry  // what is in segs
 	over    bool     // the bye is in segs, or written
+	timer   *time.Timer
 }
 
 func newWire(p *peer, index int) *wire {
@@ -317,6 +319,11 @@ func (w *wire) order(c control) {
 		m := message{kind: kindMore, length: uint32(w.peer.width.Load())}
 		w.arena = m.append(w.arena)
 		return
+	case kindArrived:
+		w.peer.meter.reporting.Store(false)
+		m := message{kind: kindArrived, seq: w.peer.meter.bytes.Load(), credit: uint64(w.peer.ep.clock())}
+		w.arena = m.append(w.arena)
+		return
 	}
 	m := message{kind: c.kind, link: l.id}
 	switch c.kind {
@@ -352,7 +359,11 @@ func (w *wire) flush() (done bool, err error) {
 		}
 	} else {
 		for i := 0; i < len(w.left) && err == nil; i++ {
-			_, err = w.conn.Write(w.left[i])
+			if w.index > 0 {
+				err = w.writePaced(w.left[i])
+			} else {
+				_, err = w.conn.Write(w.left[i])
+			}
 		}
 		if f, ok := w.conn.(flusher); ok && err == nil {
 			err = f.Flush()

@@ -42,7 +42,7 @@ func TestMessageErrors(t *testing.T) {
 		"empty":              nil,
 		"short":              good(message{kind: kindClose})[:31],
 		"kind 0":             make([]byte, messageSize),
-		"kind 8":             good(message{kind: kindMore + 1}),
+		"kind 9":             good(message{kind: kindArrived + 1}),
 		"more of nothing":    good(message{kind: kindMore}),
 		"more than allowed":  good(message{kind: kindMore, length: MaxConns + 1}),
 		"reserved byte":      append([]byte{byte(kindClose), 1}, make([]byte, 30)...),
@@ -52,6 +52,8 @@ func TestMessageErrors(t *testing.T) {
 		"bye for nothing":    good(message{kind: kindBye}),
 		"bye with a link":    good(message{kind: kindBye, length: 1, link: transport.LinkID{Comm: 1}}),
 		"pulse with credit":  good(message{kind: kindPulse, credit: 1}),
+		"arrived by a link":  good(message{kind: kindArrived, link: transport.LinkID{Comm: 1}}),
+		"arrived too late":   good(message{kind: kindArrived, credit: 1 << 63}),
 	} {
 		var m message
 		var frame *transport.FrameError
@@ -62,7 +64,7 @@ func TestMessageErrors(t *testing.T) {
 }
 
 func FuzzMessage(f *testing.F) {
-	for k := kindFrame; k <= kindMore; k++ {
+	for k := kindFrame; k <= kindArrived; k++ {
 		m := message{kind: k}
 		f.Add(m.append(nil))
 	}
