@@ -177,7 +177,17 @@ func (p *Planner) candidates(req Request) []Candidate {
 		}
 		// All ranks must come to the same choice. Where two variants cost the same, the last bits of a sum depend on the
 		// processor (some multiply and add in one rounding); single precision has none of them.
-		return cmp.Compare(float32(a.Seconds), float32(b.Seconds))
+		if c := cmp.Compare(float32(a.Seconds), float32(b.Seconds)); c != 0 {
+			return c
+		}
+		// Ring, halving-doubling and direct of two ranks are the same messages. Only the last sends each slice right behind its reduction.
+		switch x, y := p.apart(a.Variant, req.Collective), p.apart(b.Variant, req.Collective); {
+		case x == y:
+			return 0
+		case x:
+			return -1
+		}
+		return 1
 	})
 	return cs
 }

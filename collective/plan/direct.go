@@ -19,16 +19,21 @@ type direct struct {
 	apart   bool
 }
 
-// mayBeApart reports whether the reduced blocks of n ranks get a channel of their own. Two ranks gain nothing, and beyond a limit
-// the links, one more between every two ranks, are not worth it.
-func mayBeApart(n int) bool { return 3 <= n && n <= 64 }
+// mayBeApart reports whether the reduced blocks of n ranks get a channel of their own. Beyond a limit the links, one more between
+// every two ranks, are not worth it.
+func mayBeApart(n int) bool { return 2 <= n && n <= 64 }
+
+// apart reports whether what v reduces for coll goes out in a channel of its own: inside a host, where the caches can still have it.
+func (p *Planner) apart(v Variant, coll schedule.Collective) bool {
+	return v.Algorithm == Direct && !v.OneShot && coll == schedule.AllReduce && p.g.Hosts() == 1 && mayBeApart(p.g.Size())
+}
 
 func newDirect(coll schedule.Collective, root topology.Rank, n int, oneShot, apart bool) schedule.Schedule {
 	if n == 1 {
 		return alone{coll}
 	}
 	oneShot = oneShot && (coll == schedule.AllReduce || coll == schedule.Barrier)
-	return &direct{n: n, coll: coll, root: root, oneShot: oneShot, apart: apart && !oneShot && coll == schedule.AllReduce && mayBeApart(n)}
+	return &direct{n: n, coll: coll, root: root, oneShot: oneShot, apart: apart}
 }
 
 func (s *direct) Ranks() int { return s.n }

@@ -219,7 +219,7 @@ func (p *Planner) build(v Variant, req Request) (schedule.Schedule, error) {
 	case HalvingDoubling:
 		return newHalving(req.Collective, req.Root, n, p.order()), nil
 	case Direct:
-		return newDirect(req.Collective, req.Root, n, v.OneShot, p.g.Hosts() == 1), nil
+		return newDirect(req.Collective, req.Root, n, v.OneShot, p.apart(v, req.Collective)), nil
 	case Hierarchical:
 		return p.hierarchy(v, req)
 	}

@@ -247,13 +247,57 @@ func TestTwoRanksDoTheSame(t *testing.T) {
 		return b.String()
 	}
 	ring := listing(Ring)
-	for _, a := range []Algorithm{HalvingDoubling, Direct} {
-		if got := listing(a); got != ring {
-			t.Errorf("%v:\n%s\nring:\n%s", a, got, ring)
-		}
+	if got := listing(HalvingDoubling); got != ring {
+		t.Errorf("hd:\n%s\nring:\n%s", got, ring)
+	}
+	var b strings.Builder
+	if err := schedule.Format(&b, newDirect(schedule.AllReduce, 0, 2, false, false)); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); got != ring {
+		t.Errorf("direct in one channel:\n%s\nring:\n%s", got, ring)
 	}
 	if listing(Tree) == ring {
 		t.Error("the tree does the same as the ring")
+	}
+}
+
+// Inside a host, results of a direct all-reduce have a channel of their own, of two ranks as of more, and where ring and halving-doubling cost
+// the same that one is chosen. Whoever asks for another gets it, and whatever else two ranks do has one channel.
+func TestChannelForResults(t *testing.T) {
+	apart, err := topology.Uniform(2, 1,
+		topology.Link{Level: topology.Host, Alpha: 1e-6, Beta: 1e-10}, topology.Link{Level: topology.Rack, Alpha: 2e-5, Beta: 1e-9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bytes := range []int64{64 << 10, 1<<20 + 4, 64 << 20, 256 << 20} {
+		for _, row := range []struct {
+			g        *topology.Graph
+			coll     schedule.Collective
+			ask      Algorithm
+			want     Algorithm
+			channels int
+		}{
+			{topology.Local(2), schedule.AllReduce, Auto, Direct, 2},
+			{topology.Local(2), schedule.AllReduce, Direct, Direct, 2},
+			{topology.Local(2), schedule.AllReduce, Ring, Ring, 1},
+			{topology.Local(2), schedule.AllReduce, HalvingDoubling, HalvingDoubling, 1},
+			{topology.Local(2), schedule.ReduceScatter, Auto, Ring, 1},
+			{topology.Local(2), schedule.AllGather, Auto, Ring, 1},
+			{topology.Local(64), schedule.AllReduce, Direct, Direct, 2},
+			{topology.Local(65), schedule.AllReduce, Direct, Direct, 1},
+			{apart, schedule.AllReduce, Auto, Ring, 1},
+			{apart, schedule.AllReduce, Direct, Direct, 1},
+		} {
+			p, err := New(row.g).Choose(row.ask, Request{Collective: row.coll, Bytes: bytes})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Variant != (Variant{Algorithm: row.want}) || p.Schedule.Channels() != row.channels {
+				t.Errorf("%v of %d bytes over %d ranks on %d hosts, asked for %v: %v on %d channels, want %v on %d",
+					row.coll, bytes, row.g.Size(), row.g.Hosts(), row.ask, p.Variant, p.Schedule.Channels(), row.want, row.channels)
+			}
+		}
 	}
 }
 

@@ -236,14 +236,12 @@ show_gloo() {
 auto_sizes=(8 1024 65536 1048576 16777216 67108864 268435456)
 declare -A planned=()
 
-# plan_of RANKS SIZE ALGORITHM: puts into the variable plan what -explain says. With two ranks the ring, halving and doubling and direct are
-# the same operations (TestTwoRanksDoTheSame), and get one name.
+# plan_of RANKS SIZE ALGORITHM: puts into the variable plan what -explain says.
 plan_of() {
 	local key="$1 $2 $3"
 	if [[ -z ${planned[$key]-} ]]; then
 		"$work/perf" -np "$1" -alloc registered -b "$2" -e "$2" -n 1 -w 0 -c 0 -algo "$3" -explain >"$work/log" 2>&1 || { cat "$work/log" >&2 && return 1; }
 		planned[$key]=$(sed -n 's/^# all_reduce of .* hosts: //p' "$work/log")
-		(($1 > 2)) || planned[$key]=$(sed -E 's/^(ring|hd|direct) \(/both \(/' <<<"${planned[$key]}")
 	fi
 	plan=${planned[$key]}
 }
