@@ -34,7 +34,7 @@ type message struct {
 	link   transport.LinkID
 	length uint32 // of a reason; of a bye, the connections on which one will come, a bit each; of a more, how many
 	seq    uint64 // of a frame, its number within the link; of a close or fail, how many frames the sender has sent; of an arrived, bytes
-	credit uint64 // how many frames of this link the sender has released
+	credit uint64 // how many frames of this link the sender has released; of an arrived, nanoseconds
 }
 
 // append appends the 32 bytes of m, little endian.

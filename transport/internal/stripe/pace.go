@@ -188,20 +188,28 @@ func (p *pacer) text() string {
 	return fmt.Sprintf("paced at the %.0f MB/s that arrive", p.rate/1e6)
 }
 
+// bulkCourse returns how the first of the connections that share the bulk fares, if it is there and says so.
+func (p *peer) bulkCourse() (Course, bool) {
+	for _, w := range p.active()[1:] {
+		if w.attached.Load() {
+			c, ok := w.conn.(coursed)
+			if !ok {
+				break
+			}
+			return c.Course(), true
+		}
+	}
+	return Course{}, false
+}
+
 // watchPath looks whether the path is long. It belongs to the watch.
 func (p *peer) watchPath() {
-	for _, w := range p.active()[1:] {
-		if !w.attached.Load() {
-			continue
+	if now, ok := p.bulkCourse(); ok {
+		trip := now.MinRTT
+		if trip < longPath {
+			trip = 0
 		}
-		if c, ok := w.conn.(coursed); ok {
-			trip := c.Course().MinRTT
-			if trip < longPath {
-				trip = 0
-			}
-			p.trip.Store(int64(trip))
-		}
-		return
+		p.trip.Store(int64(trip))
 	}
 }
 
@@ -225,15 +233,8 @@ func (p *peer) arrived(n int) {
 
 // heardArrived takes the peer's report.
 func (p *peer) heardArrived(a arrival) {
-	for _, w := range p.active()[1:] {
-		if !w.attached.Load() {
-			continue
-		}
-		if c, ok := w.conn.(coursed); ok {
-			now := c.Course()
-			p.pacer.heard(a, p.bulk.busyUntil(time.Now().Add(-now.RTT)), 2*now.RTT > 3*now.MinRTT)
-		}
-		return
+	if now, ok := p.bulkCourse(); ok {
+		p.pacer.heard(a, p.bulk.busyUntil(time.Now().Add(-now.RTT)), 2*now.RTT > 3*now.MinRTT)
 	}
 }
 
