@@ -83,6 +83,50 @@ func TestPacer(t *testing.T) {
 	}
 }
 
+// TestPacerDrains holds that draining ends when nothing waits any more, or after its samples, although there is little to send; only who has much to send then knows
+// that others have filled the queue.
+func TestPacerDrains(t *testing.T) {
+	const step = 10 * time.Millisecond
+	for name, tc := range map[string]struct {
+		waits    int // reports with something that waits on the way
+		busy     time.Duration
+		drains   int // reports
+		pacedYet bool
+	}{
+		"little to send, nothing waits":           {waits: 0, drains: 1, pacedYet: true},
+		"little to send, it waits for a while":    {waits: 4, drains: 5, pacedYet: true},
+		"little to send, it waits all the time":   {waits: 100, drains: drainSamples, pacedYet: true},
+		"much to send, nothing waits":             {waits: 0, busy: time.Hour, drains: 1, pacedYet: true},
+		"much to send, it waits for a while":      {waits: 4, busy: time.Hour, drains: 5, pacedYet: true},
+		"much to send, and it waits all the time": {waits: 100, busy: time.Hour, drains: drainSamples},
+	} {
+		var p pacer
+		a := arrival{clock: time.Hour}
+		report := func(n uint64, busy time.Duration, queueing bool) {
+			a.bytes += n
+			a.clock += step
+			p.heard(a, busy, queueing)
+		}
+		for range 100 {
+			if p.on.Load() {
+				break
+			}
+			report(1e6, time.Hour, true)
+		}
+		if got := p.gain(); got != drainBy {
+			t.Fatalf("%s: it begins at %g of the rate, want %g", name, got, drainBy)
+		}
+		drains := 0
+		for p.on.Load() && p.gain() == drainBy {
+			report(1e5, tc.busy, drains < tc.waits)
+			drains++
+		}
+		if drains != tc.drains || p.on.Load() != tc.pacedYet {
+			t.Errorf("%s: drained for %d reports, paced then: %t; want %d, %t", name, drains, p.on.Load(), tc.drains, tc.pacedYet)
+		}
+	}
+}
+
 // A report that cannot be is no sample.
 func TestPacerNonsense(t *testing.T) {
 	var p pacer
