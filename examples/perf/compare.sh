@@ -300,10 +300,10 @@ kernel_types=(float double int32 half bfloat16)
 kernel_sizes=(16384 393216 6291456 67108864)
 run_kernels() {
 	build versus go -C collective/buffer/internal/versus build . 2>/dev/null || { note 'kernels: no C compiler' && return; }
-	# In the caches many short samples tell more than few long ones, which others disturb more often. A call of the large sizes takes milliseconds by itself.
+	# Many short samples tell more than few long ones, which others disturb more often. A call of the last size takes milliseconds by itself.
 	{
-		"$work/versus" -rounds 20 -time 1ms -rows '/(16384|393216)/'
-		"$work/versus" -rounds 4 -time 5ms -rows '/(6291456|67108864)/'
+		"$work/versus" -rounds 20 -time 1ms -rows '/(16384|393216|6291456)/'
+		"$work/versus" -rounds 4 -time 5ms -rows '/67108864/'
 	} | awk '
 		$3 ~ /^[0-9]+$/ {
 			print "kernel-" $1 "-" $2 "-" $5, $4, $3, $3 / $6 / 1000, 0

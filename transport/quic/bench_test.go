@@ -23,7 +23,7 @@ const rawRole = "raw"
 // portMode has the bare connection use a socket of this package: what is left is the cost of quic-go and the kernel.
 const portMode = "port"
 
-// rawTransport returns the transport whose configuration a bare connection has, and what it runs on.
+// rawTransport returns the transport whose configuration a bare connection has, and what it runs on. Without a mode both are quic-go as it comes.
 func rawTransport(mode string) (*Transport, *quicgo.Transport, error) {
 	id, err := transporttest.Identity()
 	if err != nil {
@@ -40,6 +40,7 @@ func rawTransport(mode string) (*Transport, *quicgo.Transport, error) {
 		}
 		return tr, p.quic, nil
 	}
+	tr.quic = &quicgo.Config{}
 	u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	return tr, &quicgo.Transport{Conn: u}, err
 }
