@@ -65,6 +65,7 @@ mpicc.openmpi -O3 -o "$work/mpi" "$peers/mpi.c" 2>/dev/null || note "Open MPI: n
 g++ -O3 -o "$work/gloo" "$peers/gloo.cc" -lgloo -lpthread 2>/dev/null || note "Gloo: not there (libgloo-dev, g++; -install gets them)"
 gcc -O3 -mavx2 -o "$work/tcp" "$peers/tcp.c" 2>/dev/null || note "bare all-reduce over TCP: no gcc for $peers/tcp.c"
 gcc -O3 -mavx2 -o "$work/cma" "$peers/cma.c" 2>/dev/null || note "cross-memory attach: no gcc for $peers/cma.c"
+gcc -O3 -mavx2 -pthread -o "$work/cores" "$peers/cores.c" 2>/dev/null || note "distance of the cores: no gcc for $peers/cores.c"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # the peers run as whoever runs this
 
 # A measurement is a line: who ranks bytes median p99, times in microseconds.
@@ -443,6 +444,7 @@ for row in "${rows[@]}"; do
 done
 for ((round = 1; round <= rounds; round++)); do
 	rm -f "$work"/done.*
+	[[ ! -x $work/cores ]] || "$work/cores" | sed 's/^/cores /' >>"$data" || note 'distance of the cores: one processor'
 	for row in "${rows[@]}"; do "run_$row"; done
 	echo "round $round of $rounds" >&2
 	echo "round" >>"$data"
@@ -452,6 +454,8 @@ printf '# %s, %s processors, Linux %s, %s\n' "$(sed -n 's/^model name.*: //p' /p
 printf '# %s; Gloo %s\n' "$(mpirun.openmpi --version 2>/dev/null | head -n 1)" "$(dpkg-query -W -f '${Version}' libgloo-dev 2>/dev/null || echo '?')"
 printf '# load average %s\n' "$(cut -d' ' -f1-3 /proc/loadavg)"
 printf '# medians over %s interleaved rounds\n' "$(grep -c '^round' "$data")"
+# On virtual machines both change with the cores that the hypervisor picks, and what they limit with them: see peers/cores.c.
+printf '# a cache line from core to core, ns, and memory, GB/s read and written, by round: %s\n' "$(awk '$1 == "cores" { printf "%s%s %s %s", sep, $2, $3, $4; sep = ", " }' "$data")"
 printf '%-58s %12s %12s %8s %8s\n' row ours theirs ratio bar
 for row in "${rows[@]}"; do "show_$row"; done
 if [[ -s $skipped ]]; then

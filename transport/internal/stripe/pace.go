@@ -105,14 +105,8 @@ func (p *pacer) heard(a arrival, busy time.Duration, queueing bool) {
 		r = min(r, p.rate*slices.Max(gains[max(p.phase-2, 0):p.phase+1]))
 	}
 	limited := busy < span // by what there was to send
-	if on && p.drains > 0 {
-		if p.drains--; !queueing {
-			p.drains = 0
-		} else if p.drains == 0 && !limited {
-			p.until = a.clock + foreignTime
-			p.forget()
-			return
-		}
+	if limited && !queueing {
+		p.drains = 0 // who has little to send does not learn more
 	}
 	if limited && r <= p.rate {
 		if p.idle += span; p.idle > staleTime {
@@ -131,6 +125,12 @@ func (p *pacer) heard(a arrival, busy time.Duration, queueing bool) {
 	case on && p.phase == verdict && p.rate >= grown*p.before:
 		p.phase, p.before = 0, p.rate
 	case on && p.drains > 0:
+		if p.drains--; !queueing {
+			p.drains = 0
+		} else if p.drains == 0 {
+			p.until = a.clock + foreignTime
+			p.forget()
+		}
 	case on:
 		if p.phase == drained {
 			if p.crowded++; !queueing {

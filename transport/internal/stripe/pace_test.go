@@ -83,8 +83,7 @@ func TestPacer(t *testing.T) {
 	}
 }
 
-// TestPacerDrains holds that draining ends when nothing waits any more, or after its samples, although there is little to send; only who has much to send then knows
-// that others have filled the queue.
+// TestPacerDrains holds that draining ends when nothing waits any more, or after its samples if there is enough to send; who has little to send for long forgets the rate.
 func TestPacerDrains(t *testing.T) {
 	const step = 10 * time.Millisecond
 	for name, tc := range map[string]struct {
@@ -95,7 +94,7 @@ func TestPacerDrains(t *testing.T) {
 	}{
 		"little to send, nothing waits":           {waits: 0, drains: 1, pacedYet: true},
 		"little to send, it waits for a while":    {waits: 4, drains: 5, pacedYet: true},
-		"little to send, it waits all the time":   {waits: 100, drains: drainSamples, pacedYet: true},
+		"little to send, it waits all the time":   {waits: 200, drains: int(staleTime/(2*step)) + 1},
 		"much to send, nothing waits":             {waits: 0, busy: time.Hour, drains: 1, pacedYet: true},
 		"much to send, it waits for a while":      {waits: 4, busy: time.Hour, drains: 5, pacedYet: true},
 		"much to send, and it waits all the time": {waits: 100, busy: time.Hour, drains: drainSamples},
