@@ -444,7 +444,7 @@ for row in "${rows[@]}"; do
 done
 for ((round = 1; round <= rounds; round++)); do
 	rm -f "$work"/done.*
-	[[ ! -x $work/cores ]] || "$work/cores" | sed 's/^/cores /' >>"$data" || note 'distance of the cores: one processor'
+	[[ ! -x $work/cores ]] || "$work/cores" | sed 's/^/cores /' >>"$data" || note 'distance of the cores: not measured (one processor, or none with AVX2)'
 	for row in "${rows[@]}"; do "run_$row"; done
 	echo "round $round of $rounds" >&2
 	echo "round" >>"$data"
